@@ -1,0 +1,114 @@
+"""Reading and writing pictures, one file a family of formats: `read(path)` and `write(path, picture)`.
+
+What reading had to convert stands in `Picture.notes`; what it cannot convert without guessing it refuses, in one line
+that names the file, the problem and what to do. Writing is whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+
+from haarmony.io import raster
+from haarmony.io.picture import Picture, check_pixels, from_unit, to_unit
+
+__all__ = ["Picture", "check_pixels", "check_target", "from_unit", "read", "to_unit", "write"]
+
+
+def read(path: str | os.PathLike[str]) -> Picture:
+    """Read a PNG, TIFF, JPEG, BMP or GIF picture, grey or RGB, 8 or 16 bit, or float TIFF in [0, 1].
+
+    Args:
+        path: The file; its kind is told from its content.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        OSError: If it cannot be opened.
+        ValueError: If it is no picture, is damaged, or holds what one grey or RGB picture in [0, 1] cannot: several
+            frames, transparency, CMYK, other sample types, NaN. One line: the path, the problem, what to do.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder, not a picture")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    if not path.is_file():
+        raise ValueError(f"{path}: is a device or a pipe, not a file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise type(error)(f"{path}: cannot be read ({error.strerror})") from error
+    if not data:
+        raise ValueError(f"{path}: is an empty file")
+    try:
+        return raster.decode(data)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def check_target(path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+    """Refuse a place that `write` could not write to, before any work is spent on it.
+
+    Args:
+        path: The file to be written.
+        overwrite: Whether a file that is there may be replaced.
+
+    Raises:
+        ValueError: If the name's ending is none that is written.
+        IsADirectoryError, FileNotFoundError, NotADirectoryError, PermissionError, FileExistsError: As for `write`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; name a file in it")
+    if path.suffix.lower() not in raster.ENCODERS:
+        allowed = ", ".join(raster.ENCODERS)
+        raise ValueError(
+            f"{path}: cannot write {path.suffix or 'a name without an ending'}; end it in {allowed}"
+        )
+    if not path.parent.exists():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it first")
+    if not path.parent.is_dir():
+        raise NotADirectoryError(f"{path}: {path.parent} is not a folder")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path}: the folder {path.parent} cannot be written to")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path}: exists already")
+
+
+def write(
+    path: str | os.PathLike[str], picture: Picture | Shaped[np.ndarray, "..."], *, overwrite: bool = True
+) -> None:
+    """Write a picture as PNG or TIFF, whole or not at all: `PATH.part` first, then renamed.
+
+    uint8 and uint16 are kept as they are; floats become float32 in TIFF and are rounded to 16 bit in PNG.
+
+    Args:
+        path: Ends in .png, .tif or .tiff; its folder exists.
+        picture: A picture, or its pixels: (H, W) or (H, W, 3); uint8, uint16, or float in [0, 1].
+        overwrite: Whether a file that is there may be replaced.
+
+    Raises:
+        ValueError: If the name's ending is none of these (JPEG would change the luma), or the pixels are no picture.
+        FileExistsError: If the file is there and `overwrite` is false.
+        OSError: If it cannot be written: the folder is missing or closed, `path` is a folder, the disk is full.
+    """
+    path = Path(path)
+    pixels = picture.pixels if isinstance(picture, Picture) else picture
+    check_pixels(pixels)
+    check_target(path, overwrite=overwrite)
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "wb") as file:
+            try:
+                raster.ENCODERS[path.suffix.lower()](file, pixels)
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                part.unlink()
+                raise
+        os.replace(part, path)
+    except OSError as error:
+        raise type(error)(f"{path}: cannot be written ({error.strerror or error})") from error
