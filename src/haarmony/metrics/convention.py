@@ -1,0 +1,116 @@
+"""What metrics accept and which definition they follow.
+
+Three conventions, because published tables disagree:
+
+- ``haarmony`` (default): bits, a data range of 255, means over the two sources, known slips mended.
+- ``cddfuse``: the Python evaluator behind most tables since 2023 (nats, sums over the sources, SSIM with data range 2).
+- ``matlab``: the MATLAB suite behind many infrared–visible tables.
+
+Every metric computes on (B, H, W) grey levels in 0–255, whatever came in; `on_pictures` converts.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, ParamSpec, TypeVar, get_args
+
+import numpy as np
+from array_api_compat import array_namespace, is_torch_array
+from jaxtyping import Float, Shaped
+
+Convention = Literal["haarmony", "cddfuse", "matlab"]
+CONVENTIONS: tuple[str, ...] = get_args(Convention)
+UNDEFINED = {"matlab": {"sd", "vif", "ssim", "function", "function_pearson"}}
+ROUNDING = 1e-3  # grey levels: a difference below it is arithmetic, not picture
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def grey_levels(x: Shaped[Any, "..."], *, name: str = "picture") -> Float[Any, "b h w"]:
+    """A picture or batch as (B, H, W) floating point grey levels in 0–255.
+
+    Args:
+        x: NumPy array or torch tensor, (H, W), (B, H, W) or (B, 1, H, W); uint8, uint16 (65535 is white) or
+            floating point in [0, 1]. The range of tensors that carry gradients is not checked: a network may overshoot.
+        name: what to call it in errors.
+
+    Raises:
+        ValueError: another shape or type, no pixels, values outside [0, 1] or not finite.
+    """
+    xp = array_namespace(x)
+    shape = tuple(x.shape)
+    if len(shape) not in (2, 3, 4) or (len(shape) == 4 and shape[1] != 1) or 0 in shape:
+        raise ValueError(f"{name} has shape {shape}; metrics take (H, W), (B, H, W) or (B, 1, H, W) luma")
+    x = xp.reshape(x, (-1, *shape[-2:]))
+    if x.dtype == xp.uint8:
+        return xp.astype(x, xp.float32)
+    if x.dtype == xp.uint16:
+        return xp.astype(x, xp.float32) / 257
+    if "float" not in str(x.dtype):
+        raise ValueError(f"{name} has type {x.dtype}; metrics take uint8, uint16 or floating point in [0, 1]")
+    if x.dtype != xp.float64:
+        x = xp.astype(x, xp.float32)
+    if not getattr(x, "requires_grad", False):
+        low, high = float(xp.min(x)), float(xp.max(x))
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # false for NaN too
+            raise ValueError(f"{name} has values from {low:g} to {high:g}; floating point pictures are in [0, 1]")
+    return x * 255
+
+
+def prepare(pictures: dict[str, Any], *, smallest: int = 1, metric: str = "a metric") -> list[Any]:
+    """Pictures that belong together as (B, H, W) grey levels of one type.
+
+    Raises:
+        ValueError: as `grey_levels`, or unequal shapes, or a side below `smallest`.
+    """
+    shapes = {name: tuple(x.shape) for name, x in pictures.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError("shapes differ: " + ", ".join(f"{name} {shape}" for name, shape in shapes.items()))
+    levels = [grey_levels(x, name=name) for name, x in pictures.items()]
+    if min(levels[0].shape[1:]) < smallest:
+        H, W = levels[0].shape[1:]
+        raise ValueError(f"{metric} needs at least {smallest}×{smallest} pixels, these are {H}×{W}")
+    xp = array_namespace(*levels)
+    dtype = xp.result_type(*levels)
+    return [xp.astype(x, dtype, copy=False) for x in levels]
+
+
+def check_convention(metric: str, convention: str) -> None:
+    """Refuse a convention that is unknown or leaves `metric` (its function's name) undefined."""
+    if convention not in CONVENTIONS:
+        raise ValueError(f"unknown convention {convention!r}; known are {', '.join(CONVENTIONS)}")
+    if metric in UNDEFINED.get(convention, ()):
+        raise ValueError(f"{metric} is not defined in the convention {convention!r}")
+
+
+def on_pictures(*, smallest: int = 1) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a metric that is written for (B, H, W) grey levels take whatever `grey_levels` takes.
+
+    The result is one value per image: (B,) for batches, a scalar for a single (H, W). `inspect.unwrap` gives the
+    metric as written.
+    """
+
+    def decorate(metric: Callable[P, R]) -> Callable[P, R]:
+        signature, name = inspect.signature(metric), metric.__name__
+
+        @functools.wraps(metric)
+        def public(*args: P.args, **kwargs: P.kwargs) -> R:
+            arguments = signature.bind(*args, **kwargs).arguments
+            options = {k: arguments.pop(k) for k in ("convention",) if k in arguments}
+            check_convention(name, options.get("convention", "haarmony"))
+            single = len(next(iter(arguments.values())).shape) == 2
+            values: Any = metric(*prepare(arguments, smallest=smallest, metric=name), **options)  # type: ignore[call-arg]
+            return values[0] if single else values  # type: ignore[no-any-return]
+
+        public.smallest = smallest  # type: ignore[attr-defined]
+        return public
+
+    return decorate
+
+
+def as_numpy(x: Any) -> np.ndarray:
+    """The same numbers as a NumPy array, cut from any gradient."""
+    return x.detach().cpu().numpy() if is_torch_array(x) else np.asarray(x)
