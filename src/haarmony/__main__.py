@@ -1,0 +1,7 @@
+"""`python -m haarmony` is the command `haarmony`."""
+
+from __future__ import annotations
+
+from haarmony.cli import main
+
+raise SystemExit(main())

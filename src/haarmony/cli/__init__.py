@@ -1,0 +1,84 @@
+"""The command `haarmony`: every command reads its options, calls the library and prints.
+
+Start-up is part of what a command takes, so this package imports the library inside the commands alone. What
+goes wrong ends here: a user's mistake in at most three plain lines and exit code 2, an interruption in one
+and 130.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from haarmony import __version__
+from haarmony.cli.demo import demo
+from haarmony.cli.fuse import fuse
+from haarmony.cli.messages import describe, say
+from haarmony.cli.models import models
+from haarmony.cli.prior import prior
+from haarmony.cli.train import export, train
+
+REFUSED, INTERRUPTED = 2, 130
+TRAIN = ("accelerate", "einops", "onnx", "onnxscript", "safetensors", "tensorboard", "torch")
+"""What the extra `train` installs, by import name."""
+# The base of typer's usage errors: newer typers bring a click of their own, so it need not be click's.
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+for command in (fuse, demo, models, prior, train, export):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def haarmony(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Fuse aligned pictures from different instruments with diffusion models."""
+    if version:
+        typer.echo(f"haarmony {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments after the command's name; None takes the process's.
+
+    Returns:
+        Exit code: 0 done, 1 some pairs failed, 2 a user's mistake, 130 interrupted.
+    """
+    try:
+        status = app(args=argv, prog_name="haarmony", standalone_mode=False) or 0
+        if status != INTERRUPTED:  # typer's answer to Ctrl-C
+            return status
+    except (KeyboardInterrupt, typer.Abort):
+        pass
+    except USAGE_ERROR as error:
+        return _refuse(*_usage(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in TRAIN:
+            raise  # not a missing extra but a broken installation or program
+        return _refuse(f'{error.name} is not installed: pip install "haarmony[train]"')
+    # The library's word for a user's mistake (ValueError, with the offending value) and the system's
+    # (OSError, a full disk say). A mistake in the program is any other type, and keeps its traceback.
+    except (ValueError, OSError) as error:
+        return _refuse(describe(error))
+    say("haarmony: interrupted")
+    return INTERRUPTED
+
+
+def _usage(error: Any) -> list[str]:
+    context = getattr(error, "ctx", None)
+    hint = [f"Try '{context.command_path} --help'."] if context else []
+    return [" ".join(error.format_message().replace("Value error, ", "").split()), *hint]
+
+
+def _refuse(problem: str, *more: str) -> int:
+    say(f"haarmony: {problem}", *more)
+    return REFUSED

@@ -1,0 +1,113 @@
+"""`haarmony fuse`: two files, or two folders of files, into fused pictures."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from haarmony.cli.messages import describe, listed, say
+
+if TYPE_CHECKING:
+    from haarmony.jobs import Outcome
+
+
+class Colour(str, Enum):
+    """Whose colour the fused picture has."""
+
+    AUTO = "auto"
+    FIRST = "first"
+    SECOND = "second"
+    GREY = "grey"
+
+
+class EngineName(str, Enum):
+    """What computes."""
+
+    ONNX = "onnx"
+    TORCH = "torch"
+
+
+def fuse(
+    a: Annotated[
+        Path, typer.Argument(metavar="A", help="First source, a file or a folder; the MRI for 'medical'.")
+    ],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Second source, of the same kind and size.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write; for folders, the folder to write into.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="A shipped model ('haarmony models'), or an exported folder.")
+    ] = "medical",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Sampling steps; the model's own by default.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the noise: the same seed gives the same file.")
+    ] = 42,
+    colour: Annotated[
+        Colour, typer.Option(help="Whose colour to keep; auto: the coloured source's.")
+    ] = Colour.AUTO,
+    engine: Annotated[
+        EngineName, typer.Option(help="What computes; torch needs the extra 'train'.")
+    ] = EngineName.ONNX,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but problems.")] = False,
+) -> None:
+    """Fuse two aligned pictures, or every pair that two folders hold.
+
+    Files of two folders pair up by their stem; each pair makes OUT/STEM.png. Outputs that exist are skipped.
+    """
+    from haarmony import jobs
+
+    jobs.check(a, b, out, overwrite=overwrite)
+    found = jobs.pairs(a, b) if a.is_dir() else None
+    from haarmony.fuser import Fuser
+
+    fuser = partial(Fuser(model, engine=engine.value), steps=steps, seed=seed, colour=colour.value)
+    if found is None:
+        start = time.perf_counter()
+        notes = jobs.fuse_file(jobs.Pair(a, b), out, fuser)
+        if not quiet:
+            say(*notes)
+            typer.echo(f"{out}: fused in {time.perf_counter() - start:.2f} s")
+        return
+    if not quiet:
+        for folder, stems in ((a, found.only_a), (b, found.only_b)):
+            if stems:
+                say(f"only in {folder}: {listed(stems)}")
+    outcomes = jobs.run(found.pairs, out, fuser, overwrite=overwrite)
+    count = Counter(_reported(outcomes, total=len(found.pairs), quiet=quiet))
+    if not quiet:
+        typer.echo(f"{out}: {count['fused']} fused, {count['skipped']} skipped, {count['failed']} failed")
+    if count["failed"]:
+        raise typer.Exit(1)
+
+
+def _reported(outcomes: Iterable[Outcome], *, total: int, quiet: bool) -> Iterator[str]:
+    """The status of each outcome, once it has been said."""
+    bar = sys.stderr.isatty() and not quiet
+    for number, outcome in enumerate(_with_bar(outcomes, total=total) if bar else outcomes, 1):
+        if outcome.error is not None:
+            say(f"{outcome.pair.stem} failed: {describe(outcome.error)}")
+        elif not (quiet or bar):
+            say(f"[{number}/{total}] {outcome.pair.stem} {outcome.status} in {outcome.seconds:.2f} s")
+        if not quiet:
+            say(*outcome.notes)
+        yield outcome.status
+
+
+def _with_bar(outcomes: Iterable[Outcome], *, total: int) -> Iterator[Outcome]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("fusing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield from bar.track(outcomes, total=total)

@@ -1,0 +1,52 @@
+"""`haarmony train` and `haarmony export`: from a recipe to a model that `haarmony fuse` takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def seconds(duration: str) -> float:
+    """A duration such as 90m, 1.5h or 30s in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", duration.strip())
+    if match is None or float(match[1]) == 0:
+        raise typer.BadParameter(f"'{duration}' is no duration: write 90m, 1.5h or 30s")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def train(
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="The run's TOML file, recipes/medical.toml say.")
+    ],
+    data: Annotated[Path | None, typer.Option(help="Data folder, instead of the recipe's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME by default.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run directory's last run stopped.")
+    ] = False,
+    max_time: Annotated[
+        float | None, typer.Option(parser=seconds, metavar="TIME", help="Stop after so long, 90m say.")
+    ] = None,
+) -> None:
+    """Train a model by a recipe; the best checkpoint by validation score is kept."""
+    from haarmony.training import train
+
+    train(recipe, data=data, out=out, resume=resume, max_time=max_time)
+
+
+def export(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint that 'haarmony train' wrote.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the model: ONNX, safetensors and card.")
+    ],
+) -> None:
+    """Export a checkpoint as a model folder, which 'haarmony fuse --model' takes."""
+    from haarmony.training.export import export
+
+    export(checkpoint, out)

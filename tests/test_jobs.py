@@ -1,0 +1,200 @@
+"""Folder runs. The fusing function is the pixel-wise maximum: what runs do to files is the same for any."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from haarmony import jobs
+from haarmony.io import Picture, read, write
+from haarmony.jobs import Pair
+
+
+def maximum(a: Picture, b: Picture) -> Picture:
+    if a.pixels.shape != b.pixels.shape:
+        raise ValueError(f"sizes differ: {a.pixels.shape} and {b.pixels.shape}")
+    return Picture(np.maximum(a.pixels, b.pixels), a.value_range)
+
+
+def grey(seed: int, size: tuple[int, int] = (16, 20)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+
+
+def fill(folder: Path, stems: str, *, seed: int = 0) -> Path:
+    folder.mkdir()
+    for i, stem in enumerate(stems.split()):
+        write(folder / f"{stem}.png", grey(seed + i))
+    return folder
+
+
+def state(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def test_pairs_share_their_stem(tmp_path):
+    a, b = fill(tmp_path / "a", "p10 p2 p1 lone"), fill(tmp_path / "b", "p1 p10 other")
+    (b / "p2.TIF").write_bytes(b"")
+    (a / "notes.txt").write_text("")
+    (b / "notes.txt").write_text("")
+    (a / ".p1.png").write_text("")
+    (a / "folder.png").mkdir()
+    found = jobs.pairs(a, b)
+    assert found.pairs == (
+        Pair(a / "p1.png", b / "p1.png"),
+        Pair(a / "p10.png", b / "p10.png"),
+        Pair(a / "p2.png", b / "p2.TIF"),
+    )
+    assert (found.only_a, found.only_b) == (("lone",), ("other",))
+
+
+def test_two_pictures_of_one_stem_are_refused(tmp_path):
+    a, b = fill(tmp_path / "a", "p1"), fill(tmp_path / "b", "p1")
+    (b / "p1.tif").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"b: p1\.png and p1\.tif share a stem"):
+        jobs.pairs(a, b)
+
+
+def test_folders_without_a_common_stem_are_refused(tmp_path):
+    a, b = fill(tmp_path / "a", "p1 p2"), fill(tmp_path / "b", "q1")
+    with pytest.raises(ValueError, match="no stem in common among 2 and 1 pictures"):
+        jobs.pairs(a, b)
+
+
+def test_run_fuses_every_pair_and_goes_on_after_a_bad_one(tmp_path):
+    a, b, out = (
+        fill(tmp_path / "a", "p1 p2 p3 p4"),
+        fill(tmp_path / "b", "p1 p2 p3 p4", seed=9),
+        tmp_path / "deep/out",
+    )
+    write(b / "p2.png", grey(5, (16, 16)))
+    (a / "p3.png").write_bytes(b"no picture")
+    outcomes = list(jobs.run(jobs.pairs(a, b).pairs, out, maximum))
+    assert [outcome.status for outcome in outcomes] == ["fused", "failed", "failed", "fused"]
+    assert [outcome.out.name for outcome in outcomes] == ["p1.png", "p2.png", "p3.png", "p4.png"]
+    assert (
+        str(outcomes[1].error) == f"{a / 'p2.png'} with {b / 'p2.png'}: sizes differ: (16, 20) and (16, 16)"
+    )
+    assert str(a / "p3.png") in str(outcomes[2].error)
+    assert sorted(path.name for path in out.iterdir()) == ["p1.png", "p4.png"]
+    for stem in ("p1", "p4"):
+        expected = np.maximum(read(a / f"{stem}.png").pixels, read(b / f"{stem}.png").pixels)
+        np.testing.assert_array_equal(read(out / f"{stem}.png").pixels, expected)
+
+
+def test_outputs_that_exist_are_skipped_unless_overwritten(tmp_path):
+    a, b, out = fill(tmp_path / "a", "p1 p2"), fill(tmp_path / "b", "p1 p2", seed=9), tmp_path / "out"
+    out.mkdir()
+    (out / "p1.png").write_bytes(b"precious")
+    before = state(out)
+    pairs = jobs.pairs(a, b).pairs
+    assert [outcome.status for outcome in jobs.run(pairs, out, maximum)] == ["skipped", "fused"]
+    assert state(out)["p1.png"] == before["p1.png"]
+    assert [outcome.status for outcome in jobs.run(pairs, out, maximum, overwrite=True)] == ["fused", "fused"]
+    np.testing.assert_array_equal(read(out / "p1.png").pixels, np.maximum(grey(0), grey(9)))
+
+
+def test_a_failed_pair_leaves_the_output_it_had(tmp_path):
+    a, b, out = fill(tmp_path / "a", "p1"), fill(tmp_path / "b", "p1"), tmp_path / "out"
+    pairs = jobs.pairs(a, b).pairs
+    list(jobs.run(pairs, out, maximum))
+    before = state(out)
+    (b / "p1.png").write_bytes((b / "p1.png").read_bytes()[:-40])
+    (outcome,) = jobs.run(pairs, out, maximum, overwrite=True)
+    assert outcome.status == "failed"
+    assert "p1.png: is damaged" in str(outcome.error)
+    assert state(out) == before
+
+
+def test_a_run_removes_its_own_unfinished_files_alone(tmp_path):
+    a, b, out = fill(tmp_path / "a", "p1 p2"), fill(tmp_path / "b", "p1 p2"), tmp_path / "out"
+    out.mkdir()
+    for name in ("p1.png", "p1.png.part", "p2.png.part", "download.part", "p3.png.part"):
+        (out / name).write_bytes(b"")
+    list(jobs.run(jobs.pairs(a, b).pairs, out, maximum))
+    assert sorted(path.name for path in out.iterdir()) == ["download.part", "p1.png", "p2.png", "p3.png.part"]
+
+
+def test_bytes_depend_on_the_pair_alone(tmp_path):
+    a, b = fill(tmp_path / "a", "p1 p2 p3"), fill(tmp_path / "b", "p1 p2 p3", seed=9)
+    pairs = jobs.pairs(a, b).pairs
+    list(jobs.run(pairs, tmp_path / "all", maximum))
+    list(jobs.run(pairs[1:2], tmp_path / "one", maximum))
+    jobs.fuse_file(pairs[1], tmp_path / "single.png", maximum)
+    expected = (tmp_path / "all/p2.png").read_bytes()
+    assert (tmp_path / "one/p2.png").read_bytes() == expected
+    assert (tmp_path / "single.png").read_bytes() == expected
+
+
+def test_notes_name_their_file(tmp_path):
+    a, b = fill(tmp_path / "a", "p1"), fill(tmp_path / "b", "p1")
+    Image.fromarray(grey(0)).convert("P").save(a / "p1.png")
+    Image.fromarray(grey(1)).convert("RGB").save(b / "p1.png")
+    (outcome,) = jobs.run(jobs.pairs(a, b).pairs, tmp_path / "out", maximum)
+    assert outcome.status == "fused"
+    assert outcome.notes == (f"{a / 'p1.png'}: palette converted to RGB",)
+
+
+def test_a_mistake_in_the_program_is_no_failed_pair(tmp_path):
+    a, b = fill(tmp_path / "a", "p1"), fill(tmp_path / "b", "p1")
+
+    def broken(a: Picture, b: Picture) -> Picture:
+        raise TypeError("broken")
+
+    with pytest.raises(TypeError, match="broken"):
+        list(jobs.run(jobs.pairs(a, b).pairs, tmp_path / "out", broken))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "out", "error", "problem"),
+    [
+        ("a/none.png", "b/p1.png", "out.png", FileNotFoundError, "a/none.png: there is no such file"),
+        ("a", "b/p1.png", "out.png", ValueError, "a: is a folder but .*b/p1.png is a file"),
+        ("a/p1.png", "b", "out.png", ValueError, "b: is a folder but .*a/p1.png is a file"),
+        ("a/p1.png", "b/p1.png", "none/out.png", FileNotFoundError, "none"),
+        ("a/p1.png", "b/p1.png", "old.png/out.png", NotADirectoryError, "old.png"),
+        ("a/p1.png", "b/p1.png", "old.png", FileExistsError, "old.png: exists already"),
+        ("a/p1.png", "b/p1.png", "a", IsADirectoryError, "a: is a folder"),
+        ("a/p1.png", "b/p1.png", "out.xyz", ValueError, "out.xyz"),
+        ("a/p1.png", "b/p1.png", "a/p1.png", ValueError, "a/p1.png: is a source"),
+        ("a/p1.png", "b/p1.png", "link.png", ValueError, "link.png: is a source"),
+        ("a", "b", "a", ValueError, "a: is or lies in the source folder"),
+        ("a", "b", "b/new/out", ValueError, "out: is or lies in the source folder"),
+        ("a", "b", "link", ValueError, "link: is or lies in the source folder"),
+        ("a", "b", "old.png", NotADirectoryError, "old.png is a file"),
+        ("a", "b", "old.png/out", NotADirectoryError, "old.png is a file"),
+    ],
+)
+def test_check_refuses(tmp_path, a, b, out, error, problem):
+    fill(tmp_path / "a", "p1")
+    fill(tmp_path / "b", "p1")
+    write(tmp_path / "old.png", grey(3))
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    os.link(tmp_path / "b/p1.png", tmp_path / "link.png")
+    with pytest.raises(error, match=problem):
+        jobs.check(tmp_path / a, tmp_path / b, tmp_path / out)
+
+
+@pytest.mark.parametrize("out", ["out.png", "old.png", "out", "deep/out"])
+def test_check_lets_pass(tmp_path, out):
+    a, b = fill(tmp_path / "a", "p1"), fill(tmp_path / "b", "p1")
+    write(tmp_path / "old.png", grey(3))
+    if out.endswith(".png"):
+        a, b = a / "p1.png", b / "p1.png"
+    jobs.check(a, b, tmp_path / out, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "old.png"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_check_refuses_a_closed_folder(tmp_path, monkeypatch, kind):
+    a, b = fill(tmp_path / "a", "p1"), fill(tmp_path / "b", "p1")
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: False
+    )  # permissions do not bind root, whom CI may run as
+    if kind == "file":
+        a, b = a / "p1.png", b / "p1.png"
+    with pytest.raises(PermissionError, match="cannot be written to"):
+        jobs.check(a, b, tmp_path / "out.png")
