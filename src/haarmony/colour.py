@@ -5,8 +5,8 @@ ITU-R BT.601, full range. Fusion works on the luma Y; the colour is put back on 
     Y = 0.299 R + 0.587 G + 0.114 B,    d = (R, G, B) − Y,    so that luma(d) = 0
     (R, G, B)' = Y' + s·d,    s = the largest number in [0, 1] that keeps R', G', B' in [0, 1]
 
-Since luma(d) = 0 the result's luma is Y' whatever s, and since s multiplies all of d its hue is constant. Clipping
-instead would change the luma of about a tenth of the foreground of PET and SPECT pictures.
+Since luma(d) = 0 the result's luma is Y' whatever s, and since s multiplies all of d its hue is constant.
+Clipping instead would change the luma of about a tenth of the foreground of PET and SPECT pictures.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from jaxtyping import Float
 RED, GREEN, BLUE = 0.299, 0.587, 0.114  # BT.601-7, section 2.5.1
 COLOURS = ("auto", "first", "second", "grey")
 
-# Channels that differ by no more are one grey: measured, grey pictures stored as RGB differ by 0 levels and by up to
-# a few after lossy coding; the least coloured visible, PET or SPECT picture has a pixel that differs by 26.
+# Channels that differ by no more are one grey. Measured over 1,730 files: every PET, SPECT and visible picture
+# has a pixel whose channels differ by 26 levels or more; grey ones by none, by 5 after ±2 levels of noise and JPEG.
 GREY_SPREAD = 8 / 255
 
 
@@ -31,7 +31,7 @@ def luma(rgb: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape"]:
     Returns:
         The leading shape, in [0, 1].
     """
-    return RED * rgb[..., 0] + GREEN * rgb[..., 1] + BLUE * rgb[..., 2]
+    return np.asarray(RED * rgb[..., 0] + GREEN * rgb[..., 1] + BLUE * rgb[..., 2])
 
 
 def chroma(rgb: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape 3"]:
@@ -43,13 +43,13 @@ def chroma(rgb: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape 3"]:
     Returns:
         The same shape, in [−1, 1].
     """
-    return rgb - luma(rgb)[..., None]
+    return np.asarray(rgb - luma(rgb)[..., None])
 
 
 def merge(y: Float[np.ndarray, "*shape"], d: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape 3"]:
     """The RGB picture of luma exactly `y` and of the hue of `d`, as much of it as RGB can hold.
 
-    A channel reaches 1 at s = (1 − y)/d where d > 0 and 0 at s = −y/d where d < 0; s is the least of these and 1.
+    A channel reaches 1 at s = (1 − y)/d if d > 0, and 0 at s = −y/d if d < 0; s is the least of these and 1.
 
     Args:
         y: Luma, any shape, in [0, 1].
@@ -62,7 +62,7 @@ def merge(y: Float[np.ndarray, "*shape"], d: Float[np.ndarray, "*shape 3"]) -> F
     room = np.where(d > 0, 1 - y, y)
     need = np.abs(d)
     s = np.min(np.divide(room, need, out=np.ones_like(need), where=need > room), axis=-1, keepdims=True)
-    return np.clip(y + s * d, 0, 1)
+    return np.asarray(np.clip(y + s * d, 0, 1))
 
 
 def is_coloured(pixels: Float[np.ndarray, "h w"] | Float[np.ndarray, "h w 3"]) -> bool:
@@ -79,7 +79,7 @@ def is_coloured(pixels: Float[np.ndarray, "h w"] | Float[np.ndarray, "h w 3"]) -
 
 
 def colourfulness(rgb: Float[np.ndarray, "h w 3"]) -> float:
-    """Colourfulness M̂⁽³⁾ of Hasler & Süsstrunk 2003 (doi:10.1117/12.477378): 0 is grey, 109 extremely colourful.
+    """Colourfulness M̂⁽³⁾ of Hasler & Süsstrunk 2003 (doi:10.1117/12.477378): 0 grey, 109 extremely colourful.
 
     M = √(σ_rg² + σ_yb²) + 0.3 √(μ_rg² + μ_yb²),  rg = R − G,  yb = (R + G)/2 − B, on values 0 to 255.
 
@@ -99,8 +99,8 @@ def choose(
     """The chroma offsets that the fused picture takes, or None where it is grey.
 
     Args:
-        colour: "auto", the one coloured source's, or the more colourful one's (the first's when equal) where both are;
-            "first", "second", that source's, None if it is grey; "grey", None.
+        colour: "auto", the one coloured source's, or the more colourful one's where both are (the first's
+            when equal); "first", "second", that source's, None if it is grey; "grey", None.
         a: First source, (H, W) or (H, W, 3), in [0, 1].
         b: Second source, likewise.
 

@@ -1,12 +1,13 @@
 """Reading and writing pictures, one file a family of formats: `read(path)` and `write(path, picture)`.
 
-What reading had to convert stands in `Picture.notes`; what it cannot convert without guessing it refuses, in one line
-that names the file, the problem and what to do. Writing is whole or not at all.
+What reading had to convert stands in `Picture.notes`; what it cannot convert without guessing it refuses, in
+one line that names the file, the problem and what to do. Writing is whole or not at all.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,9 @@ def read(path: str | os.PathLike[str]) -> Picture:
     Raises:
         FileNotFoundError: If there is no such file.
         OSError: If it cannot be opened.
-        ValueError: If it is no picture, is damaged, or holds what one grey or RGB picture in [0, 1] cannot: several
-            frames, transparency, CMYK, other sample types, NaN. One line: the path, the problem, what to do.
+        ValueError: If it is no picture, is damaged, or holds what one grey or RGB picture in [0, 1] cannot:
+            several frames, transparency, CMYK, other sample types, NaN. One line: the path, the problem, what
+            to do.
     """
     path = Path(path)
     if path.is_dir():
@@ -58,7 +60,8 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = True) -> Non
 
     Raises:
         ValueError: If the name's ending is none that is written.
-        IsADirectoryError, FileNotFoundError, NotADirectoryError, PermissionError, FileExistsError: As for `write`.
+        FileExistsError: If the file is there and `overwrite` is false.
+        OSError: If `path` is a folder, or its own folder is missing or cannot be written to.
     """
     path = Path(path)
     if path.is_dir():
@@ -75,7 +78,7 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = True) -> Non
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"{path}: the folder {path.parent} cannot be written to")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path}: exists already")
+        raise FileExistsError(f"{path}: exists already; allow overwriting it or choose another name")
 
 
 def write(
@@ -91,9 +94,10 @@ def write(
         overwrite: Whether a file that is there may be replaced.
 
     Raises:
-        ValueError: If the name's ending is none of these (JPEG would change the luma), or the pixels are no picture.
+        ValueError: If the name's ending is none of these (JPEG would change the luma), or the pixels are no
+            picture.
         FileExistsError: If the file is there and `overwrite` is false.
-        OSError: If it cannot be written: the folder is missing or closed, `path` is a folder, the disk is full.
+        OSError: If it cannot be written: `path` is a folder, its own is missing or closed, the disk is full.
     """
     path = Path(path)
     pixels = picture.pixels if isinstance(picture, Picture) else picture
@@ -102,13 +106,13 @@ def write(
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "wb") as file:
-            try:
-                raster.ENCODERS[path.suffix.lower()](file, pixels)
-                file.flush()
-                os.fsync(file.fileno())
-            except BaseException:
-                part.unlink()
-                raise
+            raster.ENCODERS[path.suffix.lower()](file, pixels)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, path)
-    except OSError as error:
-        raise type(error)(f"{path}: cannot be written ({error.strerror or error})") from error
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink()
+        if isinstance(error, OSError):
+            raise type(error)(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise

@@ -1,7 +1,7 @@
 """A picture in memory: its pixels as the file holds them, and what its values mean.
 
-Only this package knows 8 and 16 bit. Everything else works on `to_unit(pixels)`, floats in [0, 1], and comes back by
-`from_unit(values, dtype)`, the exact inverse on every 8- and 16-bit value::
+Only this package knows 8 and 16 bit. Everything else works on `to_unit(pixels)`, floats in [0, 1], and comes
+back by `from_unit(values, dtype)`, the exact inverse on every 8- and 16-bit value::
 
     v = p / (2ᵇ − 1),    p = round(v · (2ᵇ − 1)),    b = 8, 16
 """
