@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haarmony.diffusion import KINDS, Process, Schedule
@@ -39,6 +39,7 @@ def test_the_chain_of_single_steps_is_the_closed_form(name):
 
 
 @given(jump=st.tuples(st.integers(1, T), st.integers(1, T)).filter(lambda p: p[0] > p[1]))
+@settings(deadline=None)
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_posterior_is_bayes_rule(name, jump):
     (t, s), process = jump, Process(SCHEDULES[name])
