@@ -1,7 +1,8 @@
 """Raster pictures: PNG, TIFF, JPEG, BMP and GIF in, PNG and TIFF out.
 
 The format is told from the bytes, not from the file's name. Pillow does most of the work; it quietly cuts PNG
-with 16-bit colour to 8 bit, so that goes through pypng, and TIFF, with its many sample types, through tifffile.
+with 16-bit colour to 8 bit, so that goes through pypng, and TIFF, with its many sample types, goes through
+tifffile.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = (
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
-class _RefusedError(ValueError):
-    """The file may be sound, but it is none that is read."""
+class _KindError(ValueError):
+    """The file may be sound, but is of a kind that is not read."""
 
 
 def decode(data: bytes) -> Picture:
@@ -51,7 +52,7 @@ def decode(data: bytes) -> Picture:
                 "ignore"
             )  # Pillow's remarks on size, palettes and EXIF: each is dealt with here
             pixels, notes = (_decode_tiff if data[:4] in TIFF_MAGIC else _decode_pillow)(data)
-    except (_RefusedError, MemoryError):
+    except (_KindError, MemoryError):
         raise
     except (
         Exception
@@ -68,11 +69,11 @@ def _top(pixels: np.ndarray) -> int:
 
 def _check_extent(width: int, height: int, frames: int) -> None:
     if width * height > MAX_PIXELS:
-        raise _RefusedError(
+        raise _KindError(
             f"claims {width} × {height} pixels, more than the {MAX_PIXELS} that are read; crop it first"
         )
     if frames > 1:
-        raise _RefusedError(
+        raise _KindError(
             f"holds {frames} pictures (animated or multi-page); save the one to use as its own file"
         )
 
@@ -81,13 +82,11 @@ def _decode_pillow(data: bytes) -> tuple[np.ndarray, list[str]]:
     try:
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "GIF"))
     except UnidentifiedImageError:
-        raise _RefusedError(
+        raise _KindError(
             "is no PNG, TIFF, JPEG, BMP or GIF picture, or a damaged one; save it as PNG"
         ) from None
     except Image.DecompressionBombError:
-        raise _RefusedError(
-            f"claims more than the {MAX_PIXELS} pixels that are read; crop it first"
-        ) from None
+        raise _KindError(f"claims more than the {MAX_PIXELS} pixels that are read; crop it first") from None
     notes = []
     if image.format == "MPO":  # cameras append previews and second views to a JPEG
         notes.append("first picture of a multi-picture JPEG")
@@ -101,7 +100,7 @@ def _from_pillow(image: Image.Image, data: bytes) -> tuple[np.ndarray, list[str]
     depth = data[24] if image.format == "PNG" else 8  # IHDR: bits a sample
     key = image.info.get("transparency")  # the grey level, colour or palette entries declared transparent
     if image.mode == "CMYK":
-        raise _RefusedError("is a CMYK picture; convert it to RGB first")
+        raise _KindError("is a CMYK picture; convert it to RGB first")
     if image.mode in ("1", "L", "I", "I;16"):
         pixels = np.asarray(image).astype(np.uint16) if depth == 16 else np.asarray(image.convert("L"))
         bits = 1 if image.mode == "1" else depth
@@ -112,7 +111,7 @@ def _from_pillow(image: Image.Image, data: bytes) -> tuple[np.ndarray, list[str]
     if depth == 16:
         return _decode_png_16(data)
     if image.mode not in ("P", "PA", "LA", "RGB", "RGBA"):
-        raise _RefusedError(f"has pixels of the kind {image.mode}; save it as 8- or 16-bit grey or RGB")
+        raise _KindError(f"has pixels of the kind {image.mode}; save it as 8- or 16-bit grey or RGB")
     notes = ["palette converted to RGB"] if image.mode in ("P", "PA") else []
     if key is None and image.mode in ("P", "RGB"):
         return np.asarray(image.convert("RGB")), notes
@@ -139,7 +138,7 @@ def _drop_alpha(
     if opaque is None:
         return pixels, notes
     if not opaque.all():
-        raise _RefusedError(
+        raise _KindError(
             "has transparent pixels, whose colour means nothing; flatten it onto a background first"
         )
     return pixels, [*notes, "transparency dropped: every pixel is opaque"]
@@ -171,7 +170,7 @@ def _decode_tiff(data: bytes) -> tuple[np.ndarray, list[str]]:
         max(len(tiff.pages), tiff.series[0].size // page.size, page.imagedepth),
     )
     if photometric == CMYK:
-        raise _RefusedError("is a CMYK picture; convert it to RGB first")
+        raise _KindError("is a CMYK picture; convert it to RGB first")
     if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR) or bits not in (
         1,
         8,
@@ -179,7 +178,7 @@ def _decode_tiff(data: bytes) -> tuple[np.ndarray, list[str]]:
         32,
         64,
     ):
-        raise _RefusedError(
+        raise _KindError(
             f"has {bits}-bit pixels of TIFF kind {photometric}; save it as 8- or 16-bit grey or RGB"
         )
     orientation = page.tags.valueof(ORIENTATION, 1)
@@ -194,7 +193,7 @@ def _decode_tiff(data: bytes) -> tuple[np.ndarray, list[str]]:
     colours = 3 if photometric in (RGB, PALETTE, YCBCR) else 1
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     if channels != colours and (channels != colours + 1 or page.extrasamples[0] not in (1, 2)):  # 1, 2: alpha
-        raise _RefusedError(f"has {channels} channels; save it as grey or RGB")
+        raise _KindError(f"has {channels} channels; save it as grey or RGB")
     if channels > colours:
         opaque = pixels[..., -1] == _top(pixels)
         pixels, notes = _drop_alpha(pixels[..., 0] if colours == 1 else pixels[..., :3], opaque, notes)
@@ -203,6 +202,12 @@ def _decode_tiff(data: bytes) -> tuple[np.ndarray, list[str]]:
 
 def _tiff_array(page: Any, data: bytes, orientation: int) -> np.ndarray:
     """The stored samples, channels last."""
+    # tifffile fills in what a strip or tile lacks.
+    if any(
+        count == 0 or start + count > len(data)
+        for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)
+    ):
+        raise ValueError("pixels are missing at its end")
     if page.photometric != YCBCR:
         try:
             pixels = np.asarray(page.asarray())
@@ -214,7 +219,7 @@ def _tiff_array(page: Any, data: bytes, orientation: int) -> np.ndarray:
     # Pillow knows LZW and JPEG, but cuts 16-bit colour to 8 bit.
     whole = page.dtype == np.uint8 or (page.dtype in (np.uint16, np.float32) and page.samplesperpixel == 1)
     if not whole or page.photometric == WHITE_IS_ZERO:
-        raise _RefusedError(f"is compressed by {page.compression.name}; save it uncompressed or with deflate")
+        raise _KindError(f"is compressed by {page.compression.name}; save it uncompressed or with deflate")
     pixels = np.asarray(Image.open(io.BytesIO(data), formats=("TIFF",)))
     # Pillow has turned it already; back, so that one place turns and says so.
     return _orient(pixels, {6: 8, 8: 6}.get(orientation, orientation), [])[0]
