@@ -21,7 +21,7 @@ from haarmony.cli.prior import prior
 from haarmony.cli.train import export, train
 
 REFUSED, INTERRUPTED = 2, 130
-TRAIN = ("accelerate", "einops", "onnx", "onnxscript", "safetensors", "tensorboard", "torch")
+TRAIN = ("accelerate", "einops", "onnx", "onnxscript", "safetensors", "tensorboard", "tomli_w", "torch")
 """What the extra `train` installs, by import name."""
 # The base of typer's usage errors: newer typers bring a click of their own, so it need not be click's.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
