@@ -83,14 +83,18 @@ def score(
     """
     if convention not in CONVENTIONS:
         raise ValueError(f"unknown convention {convention!r}; known are {', '.join(CONVENTIONS)}")
-    symbols = [s for s, m in METRICS.items() if convention in m.conventions] if metrics is None else list(metrics)
+    symbols = (
+        [s for s, m in METRICS.items() if convention in m.conventions] if metrics is None else list(metrics)
+    )
     for symbol in symbols:
         if symbol not in METRICS:
             raise ValueError(f"unknown metric {symbol!r}; known are {', '.join(METRICS)}")
         check_convention(METRICS[symbol].function.__name__, convention)
     largest = max(symbols, key=lambda s: METRICS[s].function.smallest, default=None)  # type: ignore[attr-defined]
     smallest = METRICS[largest].function.smallest if largest else 1  # type: ignore[attr-defined]
-    levels = dict(zip("fab", prepare({"f": f, "a": a, "b": b}, smallest=smallest, metric=str(largest)), strict=True))
+    levels = dict(
+        zip("fab", prepare({"f": f, "a": a, "b": b}, smallest=smallest, metric=str(largest)), strict=True)
+    )
     values = {}
     for symbol in symbols:
         metric = METRICS[symbol]

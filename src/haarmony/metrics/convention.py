@@ -56,7 +56,9 @@ def grey_levels(x: Shaped[Any, "..."], *, name: str = "picture") -> Float[Any, "
     if not getattr(x, "requires_grad", False):
         low, high = float(xp.min(x)), float(xp.max(x))
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # false for NaN too
-            raise ValueError(f"{name} has values from {low:g} to {high:g}; floating point pictures are in [0, 1]")
+            raise ValueError(
+                f"{name} has values from {low:g} to {high:g}; floating point pictures are in [0, 1]"
+            )
     return x * 255
 
 
@@ -114,3 +116,8 @@ def on_pictures(*, smallest: int = 1) -> Callable[[Callable[P, R]], Callable[P, 
 def as_numpy(x: Any) -> np.ndarray:
     """The same numbers as a NumPy array, cut from any gradient."""
     return x.detach().cpu().numpy() if is_torch_array(x) else np.asarray(x)
+
+
+def eight_bit(x: Any) -> np.ndarray:
+    """Grey levels rounded to the integers 0 to 255, to count with, as NumPy."""
+    return np.clip(np.rint(as_numpy(x)), 0, 255).astype(np.intp)

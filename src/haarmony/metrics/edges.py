@@ -16,24 +16,26 @@ from array_api_compat import array_namespace
 from jaxtyping import Float, Shaped
 
 from haarmony.metrics.convention import ROUNDING, Convention, on_pictures
-from haarmony.metrics.statistics import sqrt
+from haarmony.metrics.statistics import mean
 
 Tg, kg, Dg = 0.9994, -15.0, 0.5
 Ta, ka, Da = 0.9879, -22.0, 0.8
 
 
-def _sobel(x: Float[Any, "b h w"], *, replicate: bool) -> tuple[Float[Any, "b h w"], Float[Any, "b h w"]]:
-    """Strength g and orientation α in [−π/2, π/2]; beyond the border is the border's pixel, or 0."""
+def _sobel(x: Float[Any, "*b h w"], *, border: float, tolerance: float) -> tuple[Any, Any]:
+    """Strength g and orientation α in (−π/2, π/2]; beyond the border lie the border's pixels × `border`."""
     xp = array_namespace(x)
-    keep = 1.0 if replicate else 0.0
-    x = xp.concat([x[:, :1] * keep, x, x[:, -1:] * keep], axis=1)
-    x = xp.concat([x[:, :, :1] * keep, x, x[:, :, -1:] * keep], axis=2)
-    across, down = x[:, :, :-2] - x[:, :, 2:], x[:, 2:] - x[:, :-2]
-    sx = across[:, :-2] + 2 * across[:, 1:-1] + across[:, 2:]
-    sy = down[:, :, :-2] + 2 * down[:, :, 1:-1] + down[:, :, 2:]
-    vertical = xp.abs(sx) < ROUNDING
-    alpha = xp.atan(sy / xp.where(vertical, xp.ones_like(sx), sx))
-    return sqrt(sx * sx + sy * sy), xp.where(vertical, xp.full_like(sx, math.pi / 2), alpha)
+    H, W = x.shape[-2:]
+    x = xp.concat([x[..., :1, :] * border, x, x[..., -1:, :] * border], axis=-2)
+    x = xp.concat([x[..., :1] * border, x, x[..., -1:] * border], axis=-1)
+    (nw, n, ne), (w, _, e), (sw, s, se) = ([x[..., i : i + H, j : j + W] for j in range(3)] for i in range(3))
+    # These sums keep the order of MATLAB's conv2: on values in 0–1 it decides whether s_x is 0 or 1e-17.
+    s_x = sw - (se + 2 * e + ne) + 2 * w + nw
+    s_y = se - ne + 2 * s - 2 * n + sw - nw
+    vertical = xp.abs(s_x) <= tolerance
+    alpha = xp.atan(s_y / xp.where(vertical, xp.ones_like(s_x), s_x))
+    # 1e-12 keeps the gradient at 0 finite.
+    return xp.sqrt(s_x * s_x + s_y * s_y + 1e-12), xp.where(vertical, xp.full_like(alpha, math.pi / 2), alpha)
 
 
 @on_pictures(smallest=3)
@@ -62,24 +64,21 @@ def qabf(
 
     Source: Xydeas and Petrović 2000, doi:10.1049/el:20000267.
     """
-    xp = array_namespace(f)
-    mended, B = convention == "haarmony", f.shape[0]
-    g, alpha = _sobel(xp.concat([f, a, b], axis=0), replicate=mended)
-    g_f, alpha_f = (xp.concat([x[:B], x[:B]], axis=0) for x in (g, alpha))  # once for each source
-    g_x, alpha_x = g[B:], alpha[B:]
-    larger = xp.maximum(g_x, g_f)
-    some = larger > 0
-    G = xp.minimum(g_x, g_f) / xp.where(some, larger, xp.ones_like(larger))
-    angle = xp.abs(alpha_x - alpha_f) / (math.pi / 2)
+    xp, dtype = array_namespace(f), f.dtype
+    mended, tolerance = convention == "haarmony", ROUNDING
+    if convention == "matlab":  # the suite reads 8-bit files as double in 0–1 and compares without tolerance
+        f, a, b = (xp.astype(xp.round(x), xp.float64) / 255 for x in (f, a, b))
+        tolerance = 0.0
+    g_f, alpha_f = _sobel(f, border=float(mended), tolerance=tolerance)
+    g_x, alpha_x = _sobel(xp.stack([a, b]), border=float(mended), tolerance=tolerance)
+    G = xp.minimum(g_x, g_f) / xp.maximum(g_x, g_f)
+    A = 1 - xp.abs(alpha_x - alpha_f) * (2 / math.pi)
     if mended:
-        A = xp.abs(angle - 1)
+        A = xp.abs(A)
     else:
-        G = xp.where(xp.abs(g_x - g_f) < ROUNDING, g_f, G)
-        A = 1 - angle
-    # The logistic functions' exponents stay in float32: kg (G − Dg) ≤ 7.5 and ka (A − Da) ≤ 39.6.
+        G = xp.where(xp.abs(g_x - g_f) <= tolerance, g_f, G)
     Q = Tg * Ta / ((1 + xp.exp(kg * (G - Dg))) * (1 + xp.exp(ka * (A - Da))))
-    kept, all_edges = (xp.sum(x, axis=(1, 2)) for x in (Q * g_x, g_x))
-    kept, all_edges = kept[:B] + kept[B:], all_edges[:B] + all_edges[B:]
-    some = all_edges > 0
-    one = xp.ones_like(kept)
-    return xp.where(some, kept / xp.where(some, all_edges, one), one)
+    kept, edges = mean(xp.sum(Q * g_x, axis=0)), mean(xp.sum(g_x, axis=0))
+    some = edges > ROUNDING / 255
+    value = xp.where(some, kept / edges, xp.ones_like(kept))
+    return xp.astype(value, dtype)

@@ -48,7 +48,9 @@ def function(
     values = []
     for x, y, where in zip(f, b, _uptake(b), strict=True):
         x, y = x[where], y[where]
-        ranks = [_ranks(v)[None] if v.size and np.ptp(v) > ROUNDING else np.zeros((1, v.size)) for v in (x, y)]
+        ranks = [
+            _ranks(v)[None] if v.size and np.ptp(v) > ROUNDING else np.zeros((1, v.size)) for v in (x, y)
+        ]
         values.append(float(pearson(*ranks)))
     return np.array(values)
 

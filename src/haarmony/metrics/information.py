@@ -1,6 +1,6 @@
 """Mutual information between the fused picture and its sources, from exact joint histograms of 256 levels.
 
-    I(x; y) = H(x) + H(y) − H(x, y)
+I(x; y) = H(x) + H(y) − H(x, y)
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from haarmony.metrics.convention import Convention, as_numpy, on_pictures
+from haarmony.metrics.convention import Convention, eight_bit, on_pictures
 
 
 def entropy(counts: Float[np.ndarray, "*n"] | Any) -> float:
@@ -20,9 +20,9 @@ def entropy(counts: Float[np.ndarray, "*n"] | Any) -> float:
     return float(-(p * np.log2(p)).sum())
 
 
-def _information(x: np.ndarray, y: np.ndarray) -> float:
-    joint = np.bincount((x * 256 + y).ravel(), minlength=65536).reshape(256, 256)
-    return entropy(joint.sum(1)) + entropy(joint.sum(0)) - entropy(joint)
+def _information(x: np.ndarray, y: np.ndarray, top: int) -> float:
+    joint = np.bincount((np.minimum(x, top) * 256 + np.minimum(y, top)).ravel())
+    return entropy(np.bincount(x.ravel())) + entropy(np.bincount(y.ravel())) - entropy(joint)
 
 
 @on_pictures()
@@ -40,7 +40,7 @@ def mi(
         a: first source, the same shape.
         b: second source, the same shape.
         convention: `haarmony` takes the mean over the sources in bits, `cddfuse` the sum in nats, `matlab` the sum in
-            bits with the grey levels 254 and 255 counted as one.
+            bits, with the grey levels 254 and 255 counted as one in the joint histogram.
 
     Returns:
         At least 0, as NumPy; MI(x, x, x) is the entropy of x (`cddfuse`, `matlab`: twice).
@@ -50,8 +50,9 @@ def mi(
 
     Source: Qu, Zhang and Yan 2002, doi:10.1049/el:20020212.
     """
-    levels = [np.rint(as_numpy(x)).astype(np.intp) for x in (f, a, b)]
-    if convention == "matlab":
-        levels = [np.minimum(x, 254) for x in levels]
-    value = np.array([_information(x, y) + _information(x, z) for x, y, z in zip(*levels, strict=True)])
+    top = 254 if convention == "matlab" else 255
+    levels = (eight_bit(x) for x in (f, a, b))
+    value = np.array(
+        [_information(x, y, top) + _information(x, z, top) for x, y, z in zip(*levels, strict=True)]
+    )
     return value * {"haarmony": 0.5, "cddfuse": math.log(2), "matlab": 1.0}[convention]

@@ -11,7 +11,8 @@ import numpy as np
 from array_api_compat import array_namespace
 from jaxtyping import Float, Shaped
 
-from haarmony.metrics.convention import ROUNDING, Convention, as_numpy, on_pictures
+from haarmony.metrics.convention import ROUNDING, Convention, eight_bit, on_pictures
+from haarmony.metrics.information import entropy
 
 
 def mean(x: Float[Any, "*b h w"]) -> Float[Any, "*b"]:
@@ -44,11 +45,15 @@ def pearson(
     count = count[..., 0, 0]
     var_x, var_y, cov = (xp.sum(v, axis=(-2, -1)) / count for v in (x * x, y * y, x * y))
     varies = (var_x > ROUNDING**2) & (var_y > ROUNDING**2)
-    return xp.where(varies, cov / xp.sqrt(xp.where(varies, var_x * var_y, xp.ones_like(cov))), xp.zeros_like(cov))
+    return xp.where(
+        varies, cov / xp.sqrt(xp.where(varies, var_x * var_y, xp.ones_like(cov))), xp.zeros_like(cov)
+    )
 
 
 @on_pictures()
-def en(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Float[np.ndarray | np.floating, "*b"]:
+def en(
+    f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony"
+) -> Float[np.ndarray | np.floating, "*b"]:
     """Entropy of the 256-level histogram, EN = −Σ p log2 p, alike in every convention.
 
     Args:
@@ -63,13 +68,7 @@ def en(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Floa
 
     Source: Roberts, van Aardt and Ahmed 2008, doi:10.1117/1.2945910.
     """
-    levels = np.rint(as_numpy(f)).astype(np.intp)
-    return np.array([_entropy(np.bincount(x.ravel())) for x in levels])
-
-
-def _entropy(counts: np.ndarray) -> float:
-    p = counts[counts > 0] / counts.sum()
-    return float(-(p * np.log2(p)).sum())
+    return np.array([entropy(np.bincount(x.ravel())) for x in eight_bit(f)])
 
 
 @on_pictures()
@@ -94,7 +93,7 @@ def sf(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Floa
 
     Args:
         f: fused picture or batch, as `haarmony.metrics.convention.grey_levels` takes it, at least 2×2.
-        convention: see `haarmony.metrics.convention`; `matlab` computes on values in 0–1 and divides both sums by H W.
+        convention: see `haarmony.metrics.convention`; `matlab` computes on values in 0–1.
 
     Returns:
         In [0, 255 √2]; larger is sharper, noise included.
@@ -105,10 +104,7 @@ def sf(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Floa
     Source: Eskicioglu and Fisher 1995, doi:10.1109/26.477498.
     """
     dx, dy = mean((f[:, :, 1:] - f[:, :, :-1]) ** 2), mean((f[:, 1:, :] - f[:, :-1, :]) ** 2)
-    if convention == "matlab":
-        H, W = f.shape[1:]
-        return sqrt(dx * (W - 1) / W + dy * (H - 1) / H) / 255
-    return sqrt(dx + dy)
+    return sqrt(dx + dy) / (255 if convention == "matlab" else 1)
 
 
 @on_pictures(smallest=2)
@@ -128,10 +124,14 @@ def ag(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Floa
     Source: Cui et al. 2015, doi:10.1016/j.optcom.2014.12.032.
     """
     xp = array_namespace(f)
-    gx = xp.concat([f[:, :, 1:2] - f[:, :, :1], (f[:, :, 2:] - f[:, :, :-2]) / 2, f[:, :, -1:] - f[:, :, -2:-1]], axis=2)
+    gx = xp.concat(
+        [f[:, :, 1:2] - f[:, :, :1], (f[:, :, 2:] - f[:, :, :-2]) / 2, f[:, :, -1:] - f[:, :, -2:-1]], axis=2
+    )
     gy = xp.concat([f[:, 1:2] - f[:, :1], (f[:, 2:] - f[:, :-2]) / 2, f[:, -1:] - f[:, -2:-1]], axis=1)
     H, W = f.shape[1:]
-    return mean(sqrt((gx * gx + gy * gy) / 2)) * (H * W / ((H - 1) * (W - 1)) if convention == "matlab" else 1)
+    return mean(sqrt((gx * gx + gy * gy) / 2)) * (
+        H * W / ((H - 1) * (W - 1)) if convention == "matlab" else 1
+    )
 
 
 @on_pictures()

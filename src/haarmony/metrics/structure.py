@@ -21,15 +21,25 @@ SIGMA_N_SQUARED = 2.0  # VIF's neural noise
 EPS = 1e-10
 
 
-def _moments(x: Float[Any, "three_b h w"], weights: tuple[float, ...]) -> tuple[Any, Any, Any, Any, Any]:
-    """From f, a, b in one batch: μ_x, μ_f, σ_x², σ_f², σ_xf, each (2B, h, w) for x = a then b."""
-    xp = array_namespace(x)
-    B = x.shape[0] // 3
-    f, sources = xp.concat([x[:B], x[:B]], axis=0), x[B:]
-    m = window_mean(xp.concat([x, x * x, sources * f], axis=0), weights)
-    mu, variance = m[: 3 * B], m[3 * B : 6 * B] - m[: 3 * B] ** 2
-    mu_f, var_f = (xp.concat([v[:B], v[:B]], axis=0) for v in (mu, variance))
-    return mu[B:], mu_f, variance[B:], var_f, m[6 * B :] - mu[B:] * mu_f
+def _moments(
+    f: Float[Any, "b h w"], sources: Float[Any, "two b h w"], weights: tuple[float, ...]
+) -> tuple[Any, ...]:
+    """μ_x, μ_f, σ_x², σ_f², σ_xf of both sources x (2, B, h, w) and of f (1, B, h, w).
+
+    What depends on the sources alone is filtered apart, which halves the gradient's way back.
+    """
+    xp, f = array_namespace(f), f[None]
+    m_f = window_mean(xp.concat([f, f * f, sources * f], axis=0), weights)
+    m_x = window_mean(xp.concat([sources, sources * sources], axis=0), weights)
+    mu_f, mu_x = m_f[:1], m_x[:2]
+    return mu_x, mu_f, m_x[2:] - mu_x * mu_x, m_f[1:2] - mu_f * mu_f, m_f[2:] - mu_x * mu_f
+
+
+def _background(sources: Float[Any, "two b h w"]) -> Float[Any, "two b 1 1"]:
+    """Median of every eighth row's and column's pixels: what a picture has most of."""
+    xp = array_namespace(sources)
+    some = xp.sort(xp.reshape(sources[..., ::8, ::8], (*sources.shape[:2], -1)), axis=-1)
+    return some[..., some.shape[-1] // 2, None, None]
 
 
 @on_pictures(smallest=7)
@@ -59,15 +69,14 @@ def ssim(
     """
     xp = array_namespace(f)
     L, n = (2, 7) if convention == "cddfuse" else (255, 7)
-    C1, C2 = (0.01 * L) ** 2, (0.03 * L) ** 2
-    # float64: σ² is a difference of numbers near 255², and C2 can be as small as 0.0036.
-    x = xp.astype(xp.concat([f, a, b], axis=0), xp.float64)
-    mu_x, mu_f, var_x, var_f, cov = _moments(x, (1 / n,) * n)
     sample = n * n / (n * n - 1)
-    product = (2 * mu_x * mu_f + C1) * (2 * sample * cov + C2)
-    value = mean(product / ((mu_x**2 + mu_f**2 + C1) * (sample * (var_x + var_f) + C2)))
-    value = value[: f.shape[0]] + value[f.shape[0] :]
-    return xp.astype(value if convention == "cddfuse" else value / 2, f.dtype)
+    C1, C2 = (0.01 * L) ** 2, (0.03 * L) ** 2 / sample
+    # float64: σ² is a difference of numbers near 255², and C2 can be as small as 0.0036.
+    moments = _moments(xp.astype(f, xp.float64), xp.astype(xp.stack([a, b]), xp.float64), (1 / n,) * n)
+    mu_x, mu_f, var_x, var_f, cov = (xp.astype(x, f.dtype) for x in moments)
+    similarity = (2 * mu_x * mu_f + C1) * (2 * cov + C2) / ((mu_x**2 + mu_f**2 + C1) * (var_x + var_f + C2))
+    value = xp.sum(mean(similarity), axis=0)
+    return value if convention == "cddfuse" else value / 2
 
 
 @on_pictures(smallest=41)
@@ -99,21 +108,23 @@ def vif(
     Source: Sheikh and Bovik 2006, doi:10.1109/TIP.2005.859378.
     """
     xp = array_namespace(f)
-    x = xp.concat([f, a, b], axis=0)
+    sources = xp.stack([a, b])
+    # An offset changes no σ, but float32 keeps more of σ² = E x² − μ² where numbers are small.
+    offset = _background(sources)
+    f, sources = f - xp.mean(offset, axis=0), sources - offset
     kept: Any = 0
     total: Any = 0
     for n in (17, 9, 5, 3):
         if n < 17:
-            x = window_mean(x, gaussian(n), stride=2)
-        _, _, var_x, var_f, cov = _moments(x, gaussian(n))
+            f, sources = (window_mean(x, gaussian(n), stride=2) for x in (f, sources))
+        _, _, var_x, var_f, cov = _moments(f, sources, gaussian(n))
         shared = (var_x > EPS) & (var_f > EPS) & (cov > 0)  # elsewhere f tells nothing of x: g = 0
-        g = xp.where(shared, cov / (xp.where(shared, var_x, xp.ones_like(cov)) + EPS), xp.zeros_like(cov))
+        g = xp.where(shared, cov, xp.zeros_like(cov)) / (xp.where(shared, var_x, xp.ones_like(cov)) + EPS)
         noise = xp.clip(var_f - g * cov, EPS) + SIGMA_N_SQUARED
         var_x = xp.clip(var_x, 0)
-        kept = kept + xp.sum(xp.log1p(g * g * var_x / noise), axis=(1, 2))
-        total = total + xp.sum(xp.log1p(var_x / SIGMA_N_SQUARED), axis=(1, 2))
+        kept = kept + xp.sum(xp.log1p(g * g * var_x / noise), axis=(-2, -1))
+        total = total + xp.sum(xp.log1p(var_x / SIGMA_N_SQUARED), axis=(-2, -1))
     some = total > 0
     one = xp.ones_like(total)
-    value = xp.where(some, kept / xp.where(some, total, one), one)
-    value = value[: f.shape[0]] + value[f.shape[0] :]
+    value = xp.sum(xp.where(some, kept / xp.where(some, total, one), one), axis=0)
     return value if convention == "cddfuse" else value / 2

@@ -34,27 +34,26 @@ def _band(weights: tuple[float, ...], outputs: int, stride: int) -> np.ndarray:
 
 
 def window_mean(
-    x: Float[Any, "b h w"], weights: tuple[float, ...], *, stride: int = 1
-) -> Float[Any, "b new_h new_w"]:
+    x: Float[Any, "*b h w"], weights: tuple[float, ...], *, stride: int = 1
+) -> Float[Any, "*b new_h new_w"]:
     """Weighted mean of `x` in every window that lies inside it, for the window weights ⊗ weights.
 
     Args:
-        x: pictures, (B, H, W), H and W at least `len(weights)`.
+        x: pictures, (…, H, W), H and W at least `len(weights)`.
         weights: n weights of one axis.
         stride: keep every stride-th window only.
 
     Returns:
-        (B, (H − n) // stride + 1, (W − n) // stride + 1).
+        (…, (H − n) // stride + 1, (W − n) // stride + 1).
     """
     xp = array_namespace(x)
-    for transpose in (False, True):
-        size = x.shape[2 if transpose else 1]
-        outputs = (size - len(weights)) // stride + 1
+    for axis in (-2, -1):
+        outputs = (x.shape[axis] - len(weights)) // stride + 1
         blocks = []
         for i in range(0, outputs, BLOCK):
             band = _band(weights, min(BLOCK, outputs - i), stride)
-            rows = slice(stride * i, stride * i + band.shape[1])
             T = xp.asarray(band, dtype=x.dtype, device=device(x))
-            blocks.append(x[:, :, rows] @ T.T if transpose else T @ x[:, rows, :])
-        x = xp.concat(blocks, axis=2 if transpose else 1)
+            part = slice(stride * i, stride * i + band.shape[1])
+            blocks.append(T @ x[..., part, :] if axis == -2 else x[..., part] @ T.T)
+        x = xp.concat(blocks, axis=axis)
     return x
