@@ -35,7 +35,7 @@ class Picture:
     """
 
     pixels: np.ndarray
-    value_range: tuple[float, float]
+    value_range: tuple[int | float, int | float]
     spacing: tuple[float, ...] | None = None
     affine: np.ndarray | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)

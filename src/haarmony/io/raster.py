@@ -105,9 +105,8 @@ def _from_pillow(image: Image.Image, data: bytes) -> tuple[np.ndarray, list[str]
         pixels = np.asarray(image).astype(np.uint16) if depth == 16 else np.asarray(image.convert("L"))
         bits = 1 if image.mode == "1" else depth
         notes = [f"{bits}-bit picture converted to 8-bit grey"] if bits < 8 else []
-        return _drop_alpha(
-            pixels, None if key is None else pixels != key * (_top(pixels) // (2**bits - 1)), notes
-        )
+        scale = 255 // (2**depth - 1) if depth in (2, 4) else 1  # Pillow scales the pixels but not the key
+        return _drop_alpha(pixels, None if key is None else pixels != key * scale, notes)
     if depth == 16:
         return _decode_png_16(data)
     if image.mode not in ("P", "PA", "LA", "RGB", "RGBA"):
