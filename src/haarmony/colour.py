@@ -17,8 +17,9 @@ from jaxtyping import Float
 RED, GREEN, BLUE = 0.299, 0.587, 0.114  # BT.601-7, section 2.5.1
 COLOURS = ("auto", "first", "second", "grey")
 
-# Channels that differ by no more are one grey. Measured over 1,730 files: every PET, SPECT and visible picture
-# has a pixel whose channels differ by 26 levels or more; grey ones by none, by 5 after ±2 levels of noise and JPEG.
+# Channels that differ by no more are one grey. Measured over 1,730 files: every PET, SPECT and visible
+# picture has a pixel whose channels differ by 26 levels or more; grey ones by none, and by 5 after ±2 levels
+# of noise and JPEG.
 GREY_SPREAD = 8 / 255
 
 
@@ -32,6 +33,11 @@ def luma(rgb: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape"]:
         The leading shape, in [0, 1].
     """
     return np.asarray(RED * rgb[..., 0] + GREEN * rgb[..., 1] + BLUE * rgb[..., 2])
+
+
+def to_luma(pixels: Float[np.ndarray, "h w"] | Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+    """The luma of a grey or RGB picture, (H, W): a grey picture is its own."""
+    return pixels if pixels.ndim == 2 else luma(pixels)
 
 
 def chroma(rgb: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape 3"]:

@@ -67,10 +67,8 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = True) -> Non
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder; name a file in it")
     if path.suffix.lower() not in raster.ENCODERS:
-        allowed = ", ".join(raster.ENCODERS)
-        raise ValueError(
-            f"{path}: cannot write {path.suffix or 'a name without an ending'}; end it in {allowed}"
-        )
+        kind = f"{path.suffix} pictures" if path.suffix else "a name without an ending"
+        raise ValueError(f"{path}: cannot write {kind}; end the name in {', '.join(raster.ENCODERS)}")
     if not path.parent.exists():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it first")
     if not path.parent.is_dir():

@@ -103,7 +103,6 @@ def from_unit(values: Float[np.ndarray, "*shape"], dtype: DTypeLike) -> Shaped[n
         raise ValueError("a value is not a number (NaN)")
     values = np.clip(values, 0, 1)
     if dtype in INTEGERS:
-        # float16 cannot hold 65535; float32 keeps every 16-bit value apart.
-        scale = np.iinfo(dtype).max
-        values = np.rint(np.multiply(values, scale, dtype=np.result_type(values.dtype, np.float32)))
+        # In double precision, where the product is exact enough to tell on which side of a half it lies.
+        values = np.rint(np.multiply(values, np.iinfo(dtype).max, dtype=np.float64))
     return values.astype(dtype)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -224,7 +224,7 @@ def _tiff_array(page: Any, data: bytes, orientation: int) -> np.ndarray:
     return _orient(pixels, {6: 8, 8: 6}.get(orientation, orientation), [])[0]
 
 
-def encode_png(file: IO[bytes], pixels: np.ndarray) -> None:
+def encode_png(file: io.BufferedWriter | io.BytesIO, pixels: np.ndarray) -> None:
     """Write `pixels` as PNG: 8 bit for uint8, else 16 bit, to which floats are rounded."""
     if pixels.dtype.kind == "f":
         pixels = from_unit(pixels, np.uint16)
@@ -238,7 +238,7 @@ def encode_png(file: IO[bytes], pixels: np.ndarray) -> None:
         Image.fromarray(pixels).save(file, "PNG")
 
 
-def encode_tiff(file: IO[bytes], pixels: np.ndarray) -> None:
+def encode_tiff(file: io.BufferedWriter | io.BytesIO, pixels: np.ndarray) -> None:
     """Write `pixels` as uncompressed TIFF: uint8 and uint16 as they are, floats as float32."""
     import tifffile
 
