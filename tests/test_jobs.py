@@ -191,9 +191,8 @@ def test_check_lets_pass(tmp_path, out):
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_check_refuses_a_closed_folder(tmp_path, monkeypatch, kind):
     a, b = fill(tmp_path / "a", "p1"), fill(tmp_path / "b", "p1")
-    monkeypatch.setattr(
-        os, "access", lambda path, mode: False
-    )  # permissions do not bind root, whom CI may run as
+    # Permissions do not bind root, whom CI may run as.
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     if kind == "file":
         a, b = a / "p1.png", b / "p1.png"
     with pytest.raises(PermissionError, match="cannot be written to"):

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A part may import its own layer and those before it.
 LAYERS = (
-    {"settings", "support", "io", "colour", "phantom", "classical", "sheet"},
+    {"settings", "support", "io", "colour", "anatomy", "phantom", "classical", "sheet"},
     {"diffusion", "codec", "metrics"},
     {"weights", "nets"},
     {"engine", "engine_torch"},
@@ -37,7 +37,17 @@ LAYERS = (
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 TRAINING = {"engine_torch", "nets", "prior", "training"}
 TORCH = {"torch", "accelerate", "einops", "onnx", "onnxscript", "safetensors", "tensorboard"}
-HEAVY = TORCH | {"tomli_w", "scipy", "matplotlib", "tifffile", "rich", "pywt", "nibabel", "torchvision", "diffusers"}
+HEAVY = TORCH | {
+    "tomli_w",
+    "scipy",
+    "matplotlib",
+    "tifffile",
+    "rich",
+    "pywt",
+    "nibabel",
+    "torchvision",
+    "diffusers",
+}
 
 COMMANDS = {
     "demo": ["--help", "--out", "-o"],
@@ -94,8 +104,8 @@ def _at_import(body: list[ast.stmt]) -> Iterator[ast.AST]:
 
 
 def parts_imported(path: Path) -> set[str]:
-    names = (name.split(".") for name in imported(path))
-    return {name[1] for name in names if name[0] == "haarmony" and name[1] in RANK} - {part_of(path)}
+    names = (name.split(".") for name in imported(path) if name.startswith("haarmony."))
+    return {name[1] for name in names if name[1] in RANK} - {part_of(path)}
 
 
 def test_imports_go_one_way():

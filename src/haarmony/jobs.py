@@ -143,8 +143,7 @@ def run(pairs: Iterable[Pair], out: Path, fuse: Fuse, *, overwrite: bool = False
     """
     jobs = [(pair, out / f"{pair.stem}.png") for pair in pairs]
     out.mkdir(parents=True, exist_ok=True)
-    for _, target in jobs:
-        target.with_name(target.name + ".part").unlink(missing_ok=True)
+    remove_leftovers(target for _, target in jobs)
     for pair, target in jobs:
         if target.is_file() and not overwrite:
             yield Outcome(pair, target, "skipped")
@@ -156,6 +155,12 @@ def run(pairs: Iterable[Pair], out: Path, fuse: Fuse, *, overwrite: bool = False
         except (ValueError, OSError) as error:
             outcome = Outcome(pair, target, "failed", error=error)
         yield replace(outcome, seconds=time.perf_counter() - start)
+
+
+def remove_leftovers(outs: Iterable[Path]) -> None:
+    """Remove what an interrupted run left of these outputs: files of their names that end in .part."""
+    for out in outs:
+        out.with_name(f"{out.name}.part").unlink(missing_ok=True)
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -170,10 +175,14 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _check_file(a: Path, b: Path, out: Path, *, overwrite: bool) -> None:
-    if out.exists() and any(out.samefile(source) for source in (a, b)):
+    check_target(out)
+    if not out.exists():
+        return
+    if any(out.samefile(source) for source in (a, b)):
         raise ValueError(f"{out}: is a source; write somewhere else")
-    check_target(out, overwrite=overwrite)
-    if out.exists() and not out.is_file():  # writing would replace the device, say, that the name stands for
+    if not overwrite:
+        raise FileExistsError(f"{out}: exists already; --overwrite replaces it")
+    if not out.is_file():  # writing would replace the device, say, that the name stands for
         raise ValueError(f"{out}: is no regular file")
 
 

@@ -7,6 +7,7 @@ and 130.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -33,15 +34,12 @@ for command in (fuse, demo, models, prior, train, export):
 
 @app.callback(invoke_without_command=True)
 def haarmony(
-    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Fuse aligned pictures from different instruments with diffusion models."""
     if version:
         typer.echo(f"haarmony {__version__}")
         raise typer.Exit
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 done, 1 some pairs failed, 2 a user's mistake, 130 interrupted.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
-        status = app(args=argv, prog_name="haarmony", standalone_mode=False) or 0
+        status = app(args=arguments, prog_name="haarmony", standalone_mode=False) or 0
         if status != INTERRUPTED:  # typer's answer to Ctrl-C
             return status
     except (KeyboardInterrupt, typer.Abort):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from haarmony.cli.messages import describe, listed, say
+from haarmony.cli.messages import describe, say, unpaired, with_bar
 
 if TYPE_CHECKING:
     from haarmony.jobs import Outcome
@@ -71,19 +71,19 @@ def fuse(
     found = jobs.pairs(a, b) if a.is_dir() else None
     from haarmony.fuser import Fuser
 
-    fuser = partial(Fuser(model, engine=engine.value), steps=steps, seed=seed, colour=colour.value)
+    fuser = Fuser(model, engine=engine.value)
+    fuser.check_steps(steps)
+    fusing = partial(fuser, steps=steps, seed=seed, colour=colour.value)
     if found is None:
         start = time.perf_counter()
-        notes = jobs.fuse_file(jobs.Pair(a, b), out, fuser)
+        notes = jobs.fuse_file(jobs.Pair(a, b), out, fusing)
         if not quiet:
             say(*notes)
             typer.echo(f"{out}: fused in {time.perf_counter() - start:.2f} s")
         return
     if not quiet:
-        for folder, stems in ((a, found.only_a), (b, found.only_b)):
-            if stems:
-                say(f"only in {folder}: {listed(stems)}")
-    outcomes = jobs.run(found.pairs, out, fuser, overwrite=overwrite)
+        say(*unpaired(a, b, found))
+    outcomes = jobs.run(found.pairs, out, fusing, overwrite=overwrite)
     count = Counter(_reported(outcomes, total=len(found.pairs), quiet=quiet))
     if not quiet:
         typer.echo(f"{out}: {count['fused']} fused, {count['skipped']} skipped, {count['failed']} failed")
@@ -94,20 +94,12 @@ def fuse(
 def _reported(outcomes: Iterable[Outcome], *, total: int, quiet: bool) -> Iterator[str]:
     """The status of each outcome, once it has been said."""
     bar = sys.stderr.isatty() and not quiet
-    for number, outcome in enumerate(_with_bar(outcomes, total=total) if bar else outcomes, 1):
+    for number, outcome in enumerate(with_bar(outcomes, total=total) if bar else outcomes, 1):
         if outcome.error is not None:
             say(f"{outcome.pair.stem} failed: {describe(outcome.error)}")
         elif not (quiet or bar):
-            say(f"[{number}/{total}] {outcome.pair.stem} {outcome.status} in {outcome.seconds:.2f} s")
+            took = f" in {outcome.seconds:.2f} s" if outcome.status == "fused" else ""
+            say(f"[{number}/{total}] {outcome.pair.stem} {outcome.status}{took}")
         if not quiet:
             say(*outcome.notes)
         yield outcome.status
-
-
-def _with_bar(outcomes: Iterable[Outcome], *, total: int) -> Iterator[Outcome]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("fusing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield from bar.track(outcomes, total=total)

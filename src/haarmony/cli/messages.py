@@ -1,9 +1,16 @@
-"""What the commands say to a person: one plain line at a time, on stderr."""
+"""What the commands say to a person: plain lines, and on a terminal a bar; on stderr, results apart."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from haarmony.jobs import Pairs
+
+Item = TypeVar("Item")
 
 
 def say(*lines: str) -> None:
@@ -19,10 +26,22 @@ def describe(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def listed(names: Sequence[str], *, most: int = 5) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def unpaired(a: Path, b: Path, found: Pairs, *, most: int = 5) -> Iterator[str]:
+    """A line for each folder that holds pictures without a partner: the first few, and how many more."""
+    for folder, stems in ((a, found.only_a), (b, found.only_b)):
+        if stems:
+            more = f" and {len(stems) - most} more" if len(stems) > most else ""
+            yield f"only in {folder}: {', '.join(stems[:most])}{more}"
+
+
+def with_bar(items: Iterable[Item], *, total: int) -> Iterator[Item]:
+    """The items, with a bar on the terminal that says how many are done and the time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield from bar.track(items, total=total)
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
