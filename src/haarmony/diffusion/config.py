@@ -1,0 +1,51 @@
+"""Where and how a model diffuses and how it samples by default, as a recipe or a model card states it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from haarmony.codec import CODECS
+from haarmony.diffusion.schedule import Schedule
+
+
+class DiffusionConfig(BaseModel):
+    """Latent space, schedule, prediction type and default sampler."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    codec: str = Field("haar", description="latent space that the diffusion runs in, one of CODECS")
+    grid: int = Field(8, ge=1, description="the latent's height and width are padded to a multiple of this")
+    margin: float = Field(0.015, ge=0, le=1, description="support margin in full scale, see haarmony.support")
+    timesteps: int = Field(1000, ge=1, description="T")
+    schedule: Literal["cosine", "linear"] = "cosine"
+    beta_1: float = Field(1e-6, gt=0, lt=1, description="first β of the linear schedule")
+    beta_T: float = Field(1e-2, gt=0, lt=1, description="last β of the linear schedule")
+    zero_terminal_snr: bool = True
+    prediction: Literal["eps", "x_0", "v"] = "x_0"
+    sampler: Literal["ddim", "ddpm"] = "ddim"
+    spacing: Literal["trailing", "leading", "linspace"] = "trailing"
+    steps: int = Field(2, ge=1)
+    eta: float = Field(0.0, ge=0, le=1)
+    variance: Literal["beta", "beta_tilde"] = "beta_tilde"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DiffusionConfig:
+        if self.zero_terminal_snr and self.prediction == "eps":
+            raise ValueError(
+                "zero_terminal_snr leaves no signal at t = T, where ε says nothing of x_0: predict v or x_0"
+            )
+        if self.steps > self.timesteps:
+            raise ValueError(f"steps = {self.steps} is more than timesteps = {self.timesteps}")
+        if self.codec not in CODECS:
+            raise ValueError(f"unknown codec '{self.codec}': choose one of {', '.join(sorted(CODECS))}")
+        return self
+
+    def make_schedule(self) -> Schedule:
+        """The schedule that the settings describe."""
+        if self.schedule == "linear":
+            schedule = Schedule.linear(self.timesteps, self.beta_1, self.beta_T)
+        else:
+            schedule = Schedule.cosine(self.timesteps)
+        return schedule.zero_terminal_snr() if self.zero_terminal_snr else schedule

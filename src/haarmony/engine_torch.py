@@ -1,0 +1,50 @@
+"""Run a model with PyTorch: the same calls as `haarmony.engine`, for GPUs, research and validation in training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from haarmony.engine import Condition, Latent, Steps
+from haarmony.weights import ModelCard, verified
+
+try:
+    import torch
+    from safetensors.torch import load as load_safetensors
+
+    from haarmony.nets import FusionNet, NetConfig
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f'the torch engine needs {error.name}: pip install "haarmony[train]"', name=error.name
+    ) from None
+
+
+class TorchEngine:
+    """A FusionNet behind NumPy arrays, on the device its weights are on."""
+
+    def __init__(self, net: FusionNet) -> None:
+        self._net = net.eval()
+        self._device = next(net.parameters()).device
+
+    @classmethod
+    def load(cls, folder: Path, card: ModelCard, *, threads: int | None = None) -> TorchEngine:
+        """Load model.safetensors, on a GPU where there is one, after checking it against the card."""
+        if threads is not None:
+            torch.set_num_threads(threads)
+        net = FusionNet(NetConfig.model_validate(card.net))
+        net.load_state_dict(load_safetensors(verified(folder, "model.safetensors", card)))
+        return cls(net.to("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def encode(self, z_a: Latent, z_b: Latent, z_max: Latent) -> Condition:
+        return self._run(self._net.encoder, z_a, z_b, z_max)
+
+    def denoise(self, z_t: Latent, condition: Condition, t: Steps) -> Latent:
+        return self._run(self._net.denoiser, z_t, condition, t)
+
+    def refine(self, x_0: Latent, condition: Condition, t: Steps) -> Latent:
+        return self._run(self._net.refiner, x_0, condition, t)
+
+    def _run(self, network: torch.nn.Module, *arrays: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return network(*(torch.from_numpy(x).to(self._device) for x in arrays)).cpu().numpy()

@@ -1,0 +1,229 @@
+"""Fuse two aligned pictures with a trained diffusion model.
+
+The path, in order (design, “The data's path”): luma and chroma → pad → encode once → sample in a few steps, each refined
+→ crop → colour. `Fuser` is the only place that knows this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from haarmony import weights
+from haarmony.codec import CODECS
+from haarmony.colour import choose, merge, to_luma
+from haarmony.diffusion.config import DiffusionConfig
+from haarmony.diffusion.process import Process
+from haarmony.diffusion.sampler import sample
+from haarmony.engine import Engine, OnnxEngine
+from haarmony.io import Picture, check_pixels, from_unit, to_unit
+from haarmony.support import project
+
+ENGINES = ("onnx", "torch")
+SMALLEST = 16
+"""Smallest side of a picture, in pixels."""
+
+Source = TypeVar("Source", Picture, Shaped[np.ndarray, "..."])
+Watch = Callable[[int, int, np.ndarray], None]
+"""Called at every step with (steps done, steps in all, fused luma so far (H, W))."""
+
+
+class Fuser:
+    """A trained model, ready to fuse pairs of any size from 16×16 up."""
+
+    def __init__(self, model: str | Path = "medical", *, engine: str = "onnx", threads: int | None = None) -> None:
+        """Load a model.
+
+        Args:
+            model: Name of a shipped model, or a folder that `haarmony export` wrote.
+            engine: "onnx" (ONNX Runtime on the CPU) or "torch" (needs the extra `train`; a GPU where there is one).
+            threads: Threads of one operator; None takes all cores.
+
+        Raises:
+            ValueError: Unknown model or engine, or a file that is not the card's.
+            ModuleNotFoundError: The torch engine without torch.
+        """
+        if engine not in ENGINES:
+            raise ValueError(f"unknown engine '{engine}': choose onnx or torch")
+        folder = weights.find(model)
+        self.card = weights.load_card(folder)
+        self._engine: Engine
+        if engine == "torch":
+            from haarmony.engine_torch import TorchEngine
+
+            self._engine = TorchEngine.load(folder, self.card, threads=threads)
+        else:
+            self._engine = OnnxEngine(folder, self.card, threads=threads)
+
+    def __call__(
+        self,
+        a: Source,
+        b: Source,
+        *,
+        steps: int | None = None,
+        seed: int = 42,
+        colour: str = "auto",
+        callback: Watch | None = None,
+    ) -> Source:
+        """Fuse a pair.
+
+        Args:
+            a: First source: a `Picture`, or an array (H, W) or (H, W, 3), uint8, uint16 or float in [0, 1]. For the
+                medical model the MRI.
+            b: Second source, of the same height and width; CT, PET or SPECT.
+            steps: Sampling steps, 1 to T; None takes the model card's.
+            seed: Seed of the noise; the same seed gives the same bytes.
+            colour: Whose chroma the result has: "auto" (the coloured source's, the more colourful where both are),
+                "first", "second" or "grey".
+            callback: Called after every step.
+
+        Returns:
+            What `a` is, at the sources' size and the deeper of their sample types. An array is (H, W) for two grey
+            arrays and for colour="grey", else (H, W, 3).
+
+        Raises:
+            ValueError: Sizes differ, a side is below 16, a value is not finite or not in [0, 1], steps or colour is
+                not one there is.
+        """
+        pixels_a, pixels_b = (x.pixels if isinstance(x, Picture) else x for x in (a, b))
+        check_pair(pixels_a, pixels_b)
+        self.check_steps(steps)
+        unit_a, unit_b = to_unit(pixels_a), to_unit(pixels_b)
+        chroma = choose(colour, unit_a, unit_b)
+        luma = fuse_luma(
+            self._engine,
+            self.card.diffusion,
+            to_luma(unit_a),
+            to_luma(unit_b),
+            steps=steps,
+            seed=seed,
+            callback=callback,
+        )
+        dtype = np.result_type(pixels_a.dtype, pixels_b.dtype)
+        fused = from_unit(luma if chroma is None else merge(luma, chroma), dtype)
+        if isinstance(a, Picture):
+            range_ = a.value_range if dtype == pixels_a.dtype or not isinstance(b, Picture) else b.value_range
+            return replace(a, pixels=fused, value_range=range_, notes=())
+        if fused.ndim == 2 and colour != "grey" and max(pixels_a.ndim, pixels_b.ndim) == 3:
+            fused = np.repeat(fused[..., None], 3, axis=2)
+        return fused
+
+    def check_steps(self, steps: int | None) -> None:
+        """Refuse a number of sampling steps that the model's schedule does not have, with a ValueError."""
+        if steps is not None and not 1 <= steps <= self.card.diffusion.timesteps:
+            raise ValueError(f"steps must be in 1, …, {self.card.diffusion.timesteps}, got {steps}")
+
+
+def fuse(
+    a: Source,
+    b: Source,
+    *,
+    model: str | Path = "medical",
+    engine: str = "onnx",
+    steps: int | None = None,
+    seed: int = 42,
+    colour: str = "auto",
+) -> Source:
+    """Fuse one pair; make a `Fuser` to fuse several with one model. Arguments and errors are `Fuser`'s."""
+    return Fuser(model, engine=engine)(a, b, steps=steps, seed=seed, colour=colour)
+
+
+def check_pair(a: Shaped[np.ndarray, "..."], b: Shaped[np.ndarray, "..."]) -> None:
+    """Refuse two arrays that are no pair of pictures, saying what is wrong.
+
+    Raises:
+        ValueError: One is no picture (see `haarmony.io.check_pixels`), they differ in size, or a side is below 16.
+    """
+    for name, pixels in (("first", a), ("second", b)):
+        try:
+            check_pixels(pixels)
+        except ValueError as error:
+            raise ValueError(f"{name} source: {error}") from None
+    (height, width), (height_b, width_b) = a.shape[:2], b.shape[:2]
+    if (height, width) != (height_b, width_b):
+        raise ValueError(
+            f"the sources differ in size: the first is {width}×{height}, the second {width_b}×{height_b} pixels"
+        )
+    if min(height, width) < SMALLEST:
+        raise ValueError(f"the sources are {width}×{height} pixels; each side must be at least {SMALLEST}")
+
+
+def fuse_luma(
+    engine: Engine,
+    config: DiffusionConfig,
+    a: Float[np.ndarray, "h w"],
+    b: Float[np.ndarray, "h w"],
+    *,
+    steps: int | None = None,
+    seed: int = 42,
+    callback: Watch | None = None,
+) -> Float[np.ndarray, "h w"]:
+    """The fused luma of two lumas: pad, encode once, sample with every estimate refined, crop.
+
+    Args:
+        engine: The model's networks.
+        config: Its latent space and sampler.
+        a: First luma, float in [0, 1].
+        b: Second luma, the same shape.
+        steps: Sampling steps; None takes the configuration's.
+        seed: Seed of the noise.
+        callback: Called after every step.
+
+    Returns:
+        Float32 in [0, 1], supported by the sources (see `haarmony.support`).
+    """
+    height, width = a.shape
+    codec = CODECS[config.codec]()
+    a, b = (_pad(x, codec.factor * config.grid) for x in (a, b))
+    condition = engine.encode(*(codec.encode(to_latent(x)) for x in (a, b, np.maximum(a, b))))
+    fused = a
+
+    def denoise(z_t: np.ndarray, t: int) -> np.ndarray:
+        return engine.denoise(z_t, condition, np.array([t]))
+
+    def refine(x_0: np.ndarray, t: int) -> np.ndarray:
+        nonlocal fused
+        refined = from_latent(codec.decode(engine.refine(x_0, condition, np.array([t]))))
+        fused = project(refined, a, b, margin=config.margin)
+        return codec.encode(to_latent(fused))
+
+    rng = np.random.default_rng(seed)
+    shape = (1, codec.channels, a.shape[-2] // codec.factor, a.shape[-1] // codec.factor)
+    total = config.steps if steps is None else steps
+    trajectory = sample(
+        denoise,
+        rng.standard_normal(shape, dtype=np.float32),
+        process=Process(config.make_schedule()),
+        kind=config.prediction,
+        steps=total,
+        spacing=config.spacing,
+        sampler=config.sampler,
+        eta=config.eta,
+        variance=config.variance,
+        noise=lambda i, shape: rng.standard_normal(shape, dtype=np.float32),
+        refine=refine,
+    )
+    for i, _, _, _ in trajectory:
+        if callback is not None:
+            callback(i + 1, total, fused[0, 0, :height, :width])
+    return fused[0, 0, :height, :width]
+
+
+def to_latent(luma: Any) -> Any:
+    """[0, 1] to the diffusion's [-1, 1]."""
+    return 2 * luma - 1
+
+
+def from_latent(x: Any) -> Any:
+    """The diffusion's [-1, 1] to [0, 1]."""
+    return (x + 1) / 2
+
+
+def _pad(x: np.ndarray, multiple: int) -> np.ndarray:
+    """(H, W) to float32 (1, 1, H', W'), both multiples of `multiple`, mirrored at the far edges."""
+    return np.pad(x, [(0, -n % multiple) for n in x.shape], mode="symmetric").astype(np.float32)[None, None]

@@ -1,0 +1,31 @@
+"""The network: conditioning encoder, denoiser and refiner over a codec's latents, and the configuration that sizes them."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from haarmony.nets.config import NetConfig
+from haarmony.nets.denoiser import Denoiser
+from haarmony.nets.encoder import Encoder
+from haarmony.nets.refiner import Refiner
+
+__all__ = ["Denoiser", "Encoder", "FusionNet", "NetConfig", "Refiner"]
+
+
+class FusionNet(nn.Module):
+    """The three networks that share one set of weights θ; each is exported as a graph of its own."""
+
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__()
+        latent = config.latent_channels
+        condition = config.condition_channels + 3 * latent
+        self.config = config
+        self.encoder = Encoder(
+            latent,
+            width=config.width,
+            depth=config.depth,
+            heads=config.heads,
+            channels=config.condition_channels,
+        )
+        self.denoiser = Denoiser(latent, condition, width=config.step_width, depth=config.denoiser_depth)
+        self.refiner = Refiner(latent, condition, width=config.step_width, depth=config.refiner_depth)

@@ -1,0 +1,20 @@
+"""Sizes of the network, as a recipe or a model card states them."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class NetConfig(BaseModel):
+    """Widths and depths; the default is the shipped size (about half a million weights)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent_channels: int = Field(16, ge=1, description="channels of the codec's latent: 16 for two-level Haar")
+    width: int = Field(32, ge=4, description="channels of an encoder branch")
+    depth: int = Field(1, ge=0, description="Haar-wavelet Transformer blocks in a branch before the cross-attention")
+    heads: int = Field(4, ge=1)
+    condition_channels: int = Field(48, ge=4)
+    step_width: int = Field(64, ge=4, description="channels of the denoiser and the refiner")
+    denoiser_depth: int = Field(3, ge=1)
+    refiner_depth: int = Field(5, ge=1)

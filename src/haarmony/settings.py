@@ -1,0 +1,42 @@
+"""TOML files (recipes, model cards) to and from the model that declares their keys; errors name file and key."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def load(path: Path, kind: type[Settings]) -> Settings:
+    """Read `path` as a `kind`.
+
+    Raises:
+        ValueError: It is not TOML, lacks a key, has an unknown one or one out of range.
+        OSError: It cannot be read.
+    """
+    try:
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable as TOML ({error})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{path}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}") from None
+
+
+def dump(path: Path, content: BaseModel) -> None:
+    """Write `content` as TOML that `load` reads back, whole or not at all; needs the extra `train`."""
+    import tomli_w
+
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(tomli_w.dumps(content.model_dump(mode="json")), encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,103 @@
+"""Checkpoints of a training run: safetensors and JSON, never pickle; a folder that is there is whole.
+
+    RUN/checkpoint/  model.safetensors  average.safetensors  optimiser.safetensors  state.json
+    RUN/best/        model.safetensors (the moving average)   recipe.toml   scores.json
+
+A run's randomness follows from (seed, step, process), so the step is all the state that its generators need.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+@dataclass
+class State:
+    """Where a run stands."""
+
+    step: int = 0
+    best_step: int = 0
+    best_score: float = float("-inf")
+    seconds: float = 0.0
+    """Time spent so far, over all its parts."""
+
+
+def save(
+    folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, state: State
+) -> None:
+    """Write a checkpoint beside `folder` and put it in its place, so that a crash leaves the old one or the new one."""
+    part = fresh(folder)
+    save_file(_tensors(model), part / "model.safetensors")
+    save_file(_tensors(average), part / "average.safetensors")
+    moments = {
+        f"{index}.{name}": torch.as_tensor(value).contiguous()
+        for index, entries in optimiser.state_dict()["state"].items()
+        for name, value in entries.items()
+    }
+    save_file(moments, part / "optimiser.safetensors")
+    (part / "state.json").write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
+    replace(part, folder)
+
+
+def load(folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> State:
+    """Restore what `save` wrote.
+
+    Raises:
+        ValueError: The checkpoint is damaged or belongs to another network; the message names the folder.
+    """
+    try:
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+        average.load_state_dict(load_file(folder / "average.safetensors"))
+        entries: dict[int, dict[str, Tensor]] = {}
+        for key, value in load_file(folder / "optimiser.safetensors").items():
+            index, name = key.split(".", 1)
+            entries.setdefault(int(index), {})[name] = value
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": entries})
+        return State(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
+    except Exception as error:
+        # Whatever is wrong with the files, to the user it is one thing: this checkpoint cannot be resumed.
+        raise ValueError(f"{folder}: not a checkpoint of this recipe ({str(error).splitlines()[0]})") from error
+
+
+def fresh(folder: Path) -> Path:
+    """An empty folder beside `folder` to write into."""
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    return part
+
+
+def replace(part: Path, folder: Path) -> None:
+    """Put a finished folder in the place of an older one."""
+    old = folder.with_name(f"{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Undo a `replace` that was cut short between its two renames."""
+    old = folder.with_name(f"{folder.name}.old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,147 @@
+"""Training and validation pairs: lumas in memory, random crops from an explicit generator.
+
+A batch depends only on the generator it is given. The loop makes one from (seed, step, process), so that a resumed run
+draws exactly what an unbroken one would have drawn, without any state to save.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from haarmony import jobs, prior
+from haarmony.colour import to_luma
+from haarmony.io import Picture, read, to_unit
+from haarmony.prior import SearchConfig
+from haarmony.training.recipe import DataConfig, PairSet
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two lumas of one size, float32 in [0, 1], and what they are."""
+
+    stem: str
+    a: Float[np.ndarray, "h w"]
+    b: Float[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops, float32 in [0, 1]."""
+
+    a: Float[np.ndarray, "b 1 h w"]
+    b: Float[np.ndarray, "b 1 h w"]
+    target: Float[np.ndarray, "b 1 h w"]
+    functional: Float[np.ndarray, " b"]
+    """1 where the second source shows function."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One set's training pairs and their targets."""
+
+    set: PairSet
+    pairs: list[Pair]
+    targets: list[Float[np.ndarray, "h w"]]
+
+
+def files(config: DataConfig, pair_set: PairSet, split: str) -> list[jobs.Pair]:
+    """The files of one split ("train" or "val") of one set, in the split's order.
+
+    Raises:
+        ValueError: The splits file is not readable, lacks the set or the split, or names a stem that has no files.
+        OSError: A file or folder cannot be opened.
+    """
+    root = Path(config.root)
+    path = root / config.splits
+    try:
+        stems = json.loads(path.read_text(encoding="utf-8"))[pair_set.split][split]
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable as JSON ({error})") from None
+    except (KeyError, TypeError):
+        raise ValueError(f"{path}: no split '{split}' of '{pair_set.split}'") from None
+    found = {pair.stem: pair for pair in jobs.pairs(root / pair_set.a, root / pair_set.b).pairs}
+    missing = [str(stem) for stem in stems if stem not in found]
+    if missing or not stems:
+        problem = f"no pair {missing[0]} ({len(missing)} missing)" if missing else f"split '{split}' is empty"
+        raise ValueError(f"{path}: '{pair_set.split}': {problem} in {root / pair_set.a} and {root / pair_set.b}")
+    return [found[stem] for stem in stems]
+
+
+def load_pair(files: jobs.Pair) -> Pair:
+    """Read the lumas of one pair; a ValueError says both sizes where they differ."""
+    a, b = luma(read(files.a)), luma(read(files.b))
+    if a.shape != b.shape:
+        raise ValueError(f"{files.a} and {files.b}: sizes differ, {a.shape} and {b.shape} (height, width)")
+    return Pair(files.stem, a, b)
+
+
+def load_training(config: DataConfig, search: SearchConfig, out: Path, *, report: Report) -> list[Training]:
+    """Line 1 of Algorithm 1: the training pairs of every set with the targets that the search finds for them.
+
+    Args:
+        config: The sets and their split.
+        search: How targets are chosen.
+        out: Folder of the targets, one folder a set in it; what an earlier run found there is used.
+        report: Given one line a set.
+
+    Raises:
+        ValueError: A pair is not usable.
+        OSError: A file cannot be read or written.
+    """
+    loaded = []
+    for pair_set in config.sets:
+        pairs = files(config, pair_set, "train")
+        winners: Counter[str] = Counter()
+        for progress in prior.build(pairs, out / pair_set.name, config=search):
+            if progress.entry is None:
+                raise progress.error or ValueError(f"{progress.stem}: no target")
+            winners[progress.entry.winner] += 1
+        report(f"prior {pair_set.name}: " + ", ".join(f"{name} {count}" for name, count in winners.most_common()))
+        targets = [prior.load(out / pair_set.name, pair.stem) for pair in pairs]
+        loaded.append(Training(pair_set, [load_pair(pair) for pair in pairs], targets))
+    return loaded
+
+
+def luma(picture: Picture) -> Float[np.ndarray, "h w"]:
+    """8-bit luma as float32 in [0, 1]: rounded as the published tables read their images."""
+    return (np.rint(255 * to_luma(to_unit(picture.pixels))) / 255).astype(np.float32)
+
+
+def draw(sets: list[Training], rng: np.random.Generator, *, batch: int, crop: int) -> Batch:
+    """A batch of random crops: every set equally often, flipped and turned by quarter turns."""
+    crops = [_draw_one(sets[rng.integers(len(sets))], rng, crop=crop) for _ in range(batch)]
+    a, b, target = (np.stack([one[i] for one in crops])[:, None] for i in range(3))
+    return Batch(a, b, target, np.array([one[3] for one in crops], np.float32))
+
+
+def _draw_one(
+    training: Training, rng: np.random.Generator, *, crop: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    i = rng.integers(len(training.pairs))
+    a, b, target = (_at_least(x, crop) for x in (training.pairs[i].a, training.pairs[i].b, training.targets[i]))
+    height, width = a.shape
+    for _ in range(4):  # a crop of mere air teaches nothing; a few tries find tissue
+        y, x = rng.integers(height - crop + 1), rng.integers(width - crop + 1)
+        window = slice(y, y + crop), slice(x, x + crop)
+        if np.maximum(a[window], b[window]).mean() > 0.05:
+            break
+    turns, flip, swap = rng.integers(4), rng.integers(2), rng.random() < training.set.swap
+    pictures = [np.rot90(picture[window], turns) for picture in ((b, a, target) if swap else (a, b, target))]
+    if flip:
+        pictures = [np.fliplr(picture) for picture in pictures]
+    first, second, third = (np.ascontiguousarray(picture) for picture in pictures)
+    return first, second, third, float(training.set.functional)
+
+
+def _at_least(x: np.ndarray, side: int) -> np.ndarray:
+    return np.pad(x, [(0, max(0, side - n)) for n in x.shape], mode="symmetric")
+

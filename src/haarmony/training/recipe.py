@@ -1,0 +1,95 @@
+"""A recipe: everything that a training run depends on, in one TOML file.
+
+The run directory keeps the recipe as resolved, so that a model can be rebuilt from it. An unknown key is an error.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from haarmony.diffusion.config import DiffusionConfig
+from haarmony.nets import NetConfig
+from haarmony.prior import SearchConfig
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PairSet(_Frozen):
+    """One set of pairs: two folders, below the data folder, whose files share their stems."""
+
+    name: str
+    a: str = Field(description="folder of first sources")
+    b: str = Field(description="folder of second sources")
+    split: str = Field(description="key in the splits file that holds this set's train and val stems")
+    functional: bool = Field(False, description="the second source shows function (PET, SPECT), which fusing must keep")
+    swap: float = Field(0.0, ge=0, le=1, description="probability that training exchanges the two sources")
+
+
+class DataConfig(_Frozen):
+    """Where the pairs are and how crops are drawn."""
+
+    root: str = Field("data", description="data folder; `haarmony train --data` overrides it")
+    splits: str = Field("splits.json", description="below root: {set: {train: [stem], val: [stem]}}")
+    sets: tuple[PairSet, ...] = Field(min_length=1)
+    crop: int = Field(128, ge=32, description="side of a training crop, pixels")
+
+
+class LossConfig(_Frozen):
+    """Weights of the loss terms; see `haarmony.training.losses`. Zero leaves a term out."""
+
+    noise: float = 1.0
+    target: float = 1.0
+    maximum: float = 10.0
+    gradient: float = 5.0
+    ssim: float = 2.0
+    vif: float = 1.0
+    qabf: float = 3.0
+    scd: float = 0.5
+    span: float = 5.0
+    function: float = 12.0
+    function_margin: float = 0.03
+
+
+class OptimiserConfig(_Frozen):
+    """AdamW with a cosine learning rate and an exponential moving average of the weights."""
+
+    steps: int = Field(10_000, ge=1)
+    batch: int = Field(4, ge=1, description="images a step, of every process")
+    learning_rate: float = Field(8e-4, gt=0)
+    warmup: int = Field(100, ge=0, description="steps over which the learning rate rises from zero")
+    weight_decay: float = Field(1e-4, ge=0)
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    ema: float = Field(0.995, ge=0, lt=1)
+    precision: Literal["no", "bf16"] = "no"
+    sampled_steps: float = Field(0.5, ge=0, le=1, description="share of images whose t is one that sampling visits")
+
+
+class ValidationConfig(_Frozen):
+    """When the moving average is scored on the validation split, and on how many of its pairs."""
+
+    every: int = Field(1000, ge=1, description="steps between validations and checkpoints")
+    pairs: int = Field(12, ge=1, description="pairs of each set, evenly spaced in the split")
+
+
+class Recipe(_Frozen):
+    """What `haarmony train` reads (with `haarmony.settings.load`)."""
+
+    name: str
+    title: str
+    description: str
+    intended_use: str
+    limits: str
+    training_data: str
+    seed: int = Field(42, ge=0)
+    data: DataConfig
+    prior: SearchConfig = SearchConfig()
+    diffusion: DiffusionConfig = DiffusionConfig()
+    net: NetConfig = NetConfig()
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    validation: ValidationConfig = ValidationConfig()
+

@@ -1,0 +1,71 @@
+"""Score a network on the validation split, through the same path that users' pictures take."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from haarmony import metrics
+from haarmony.engine_torch import TorchEngine
+from haarmony.fuser import fuse_luma
+from haarmony.nets import FusionNet
+from haarmony.training.data import Pair, files, load_pair
+from haarmony.training.recipe import PairSet, Recipe
+
+SHOWN = ("MI", "SCD", "VIF", "Qabf", "SSIM")
+WEIGHTS = {"VIF": 1.0, "Qabf": 3.0, "SSIM": 2.0, "SCD": 0.5}
+FUNCTION_WEIGHT = 10.0
+"""What a missing hundredth of function costs the score: 0.1."""
+
+Scores = dict[str, dict[str, float]]
+
+
+def load(recipe: Recipe, *, pairs: int | None = None) -> list[tuple[PairSet, list[Pair]]]:
+    """The validation pairs of every set: at most `pairs` of them, evenly spaced in the split, or all."""
+    loaded = []
+    for pair_set in recipe.data.sets:
+        found = files(recipe.data, pair_set, "val")
+        count = len(found) if pairs is None else min(pairs, len(found))
+        picked = np.linspace(0, len(found) - 1, count).round().astype(int)
+        loaded.append((pair_set, [load_pair(found[i]) for i in picked]))
+    return loaded
+
+
+def score(
+    net: FusionNet, recipe: Recipe, sets: list[tuple[PairSet, list[Pair]]]
+) -> tuple[Scores, UInt8[np.ndarray, "h w"]]:
+    """Mean metrics of every set (cddfuse convention), and a, b, fused of each set's middle pair as one picture."""
+    engine = TorchEngine(net)
+    scores: Scores = {}
+    rows = []
+    for pair_set, pairs in sets:
+        each = []
+        for pair in pairs:
+            fused = fuse_luma(engine, recipe.diffusion, pair.a, pair.b, seed=recipe.seed)
+            each.append(measure(fused, pair, functional=pair_set.functional))
+            if pair is pairs[len(pairs) // 2]:
+                rows.append(np.hstack([pair.a, pair.b, fused]))
+        scores[pair_set.name] = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
+    net.train()
+    width = max(row.shape[1] for row in rows)
+    sheet = np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]))) for row in rows])
+    return scores, np.rint(255 * sheet).astype(np.uint8)
+
+
+def measure(fused: Float[np.ndarray, "h w"], pair: Pair, *, functional: bool) -> dict[str, float]:
+    """The shown metrics of one fused luma, as it would be read back from an 8-bit file."""
+    f = np.rint(255 * fused) / 255
+    row = {name: float(value) for name, value in metrics.score(f, pair.a, pair.b, convention="cddfuse", metrics=SHOWN).items()}
+    if functional:
+        row["function"] = float(metrics.function(f, pair.b))
+        row["function_maximum"] = float(metrics.function(np.maximum(pair.a, pair.b), pair.b))
+    return row
+
+
+def total(scores: Scores, recipe: Recipe) -> float:
+    """One number to choose the best checkpoint by: Σ weight · metric, less what function falls short of the maximum's."""
+    values = []
+    for row in scores.values():
+        shortfall = max(0.0, row["function_maximum"] - row["function"]) if "function" in row else 0.0
+        values.append(sum(w * row[name] for name, w in WEIGHTS.items()) - FUNCTION_WEIGHT * shortfall)
+    return float(np.mean(values))

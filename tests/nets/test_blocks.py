@@ -1,0 +1,113 @@
+"""The attention against a plain reference, and the locality that lets a picture be tiled."""
+
+import numpy as np
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from haarmony.nets import Encoder, FusionNet, NetConfig
+from haarmony.nets.blocks import Norm, TimestepEmbedding, TransposedAttention, windowed_attention
+from haarmony.nets.cross_attention import CrossAttention
+from haarmony.nets.wavelet import HaarTransformerBlock
+
+SMALL = NetConfig(width=8, heads=2, condition_channels=8, step_width=8, denoiser_depth=1, refiner_depth=1)
+
+
+def reference_attention(q, k, v, temperature, cell):
+    """One position at a time: the four windows around it, each window's softmax(τ q̂ k̂ᵀ) v, bilinear weights."""
+    _, channels, height, width = q.shape
+    heads = len(temperature)
+    size = channels // heads
+    out = torch.zeros_like(v)
+    for y in range(height):
+        for x in range(width):
+            i, j = y // cell, x // cell
+            down, right = (y % cell + 0.5) / cell, (x % cell + 0.5) / cell
+            for di, weight_i in ((0, 1 - down), (1, down)):
+                for dj, weight_j in ((0, 1 - right), (1, right)):
+                    rows = slice(max(0, (i + di - 1) * cell), (i + di + 1) * cell)
+                    columns = slice(max(0, (j + dj - 1) * cell), (j + dj + 1) * cell)
+                    for m in range(heads):
+                        head = slice(m * size, (m + 1) * size)
+                        q_w = F.normalize(q[0, head, rows, columns].flatten(1), dim=1)
+                        k_w = F.normalize(k[0, head, rows, columns].flatten(1), dim=1)
+                        attention = torch.softmax(temperature[m] * q_w @ k_w.T, dim=-1)
+                        out[0, head, y, x] += weight_i * weight_j * attention @ v[0, head, y, x]
+    return out
+
+
+def test_windowed_attention_equals_the_reference():
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 6, 8, 12, generator=generator, dtype=torch.float64) for _ in range(3))
+    temperature = torch.tensor([0.7, 3.0], dtype=torch.float64)[:, None, None]
+    got = windowed_attention(q, k, v, temperature, cell=4)
+    torch.testing.assert_close(got, reference_attention(q, k, v, temperature, 4), rtol=1e-5, atol=1e-5)
+
+
+def test_a_single_window_is_restormers_attention():
+    # Where both halves of the picture are alike every window has the same statistics as the whole.
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = (torch.randn(1, 4, 4, 4, generator=generator).repeat(1, 1, 3, 3) for _ in range(3))
+    temperature = torch.tensor([[[2.0]]])
+    whole = torch.softmax(2.0 * F.normalize(q.flatten(2), dim=2) @ F.normalize(k.flatten(2), dim=2).mT, dim=-1)
+    expected = (whole @ v.flatten(2)).view_as(v)
+    torch.testing.assert_close(windowed_attention(q, k, v, temperature, cell=4), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_norm_gives_unit_root_mean_square_everywhere():
+    x = torch.randn(2, 16, 5, 7, generator=torch.Generator().manual_seed(2)) * 100
+    torch.testing.assert_close(Norm(16)(x).square().mean(1), torch.ones(2, 5, 7), rtol=1e-5, atol=1e-5)
+
+
+def test_timestep_embedding_tells_neighbouring_steps_apart():
+    embedding = TimestepEmbedding(16)
+    t = torch.tensor([1, 2, 500, 999, 1000])
+    out = embedding(t)
+    distances = torch.cdist(out, out) + torch.eye(5)
+    assert distances.min() > 1e-3
+    # Sinusoids of t at frequencies from 1 down to 1e-4.
+    np.testing.assert_allclose(embedding.omega[[0, -1]], [1, 1e-4], rtol=1e-2)
+
+
+def test_far_away_pixels_do_not_reach_a_position():
+    """What the encoder says of a crop is what it says of the whole, away from the crop's border."""
+    torch.manual_seed(3)
+    encoder = Encoder(16, width=8, depth=1, heads=2, channels=8).eval()
+    z = torch.randn(3, 1, 16, 96, 96)
+    with torch.inference_mode():
+        whole = encoder(*z)
+        crop = encoder(*z[..., 16:80, 16:80])
+    inner = slice(32 - 8, 32 + 8)
+    torch.testing.assert_close(crop[..., inner, inner], whole[..., 16:80, 16:80][..., inner, inner], rtol=0, atol=1e-5)
+
+
+def test_cross_attention_answers_with_the_other_modality():
+    torch.manual_seed(4)
+    cross = CrossAttention(8, heads=2)
+    a, b, other = torch.randn(3, 1, 8, 16, 16)
+    a_1, b_1 = cross(a, b)
+    a_2, _ = cross(a, other)
+    assert (a_1 - a_2).abs().max() > 1e-3
+    with torch.no_grad():
+        cross.ask_b.to_qkv.weight[16:] = 0  # b's values
+        cross.ask_b.to_qkv.bias[16:] = 0
+        cross.ask_b.local.bias[16:] = 0
+        cross.ask_a.out.bias[:] = 0
+    a_3, b_3 = cross(a, b)
+    torch.testing.assert_close(a_3, a)
+    torch.testing.assert_close(b_3, b_1)
+
+
+def test_every_weight_of_the_blocks_matters():
+    torch.manual_seed(5)
+    for block in (HaarTransformerBlock(8, heads=2), TransposedAttention(8, heads=2)):
+        block(torch.randn(1, 8, 32, 32)).square().sum().backward()
+        unused = [name for name, p in block.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+        assert unused == []
+
+
+def test_step_networks_start_at_zero_and_the_refiner_at_identity():
+    torch.manual_seed(6)
+    net = FusionNet(SMALL)
+    z, condition, t = torch.randn(2, 16, 8, 8), torch.randn(2, 8 + 48, 8, 8), torch.tensor([1, 1000])
+    assert net.denoiser(z, condition, t).abs().max() == 0
+    assert torch.equal(net.refiner(z, condition, t), z)

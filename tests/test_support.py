@@ -1,0 +1,54 @@
+"""The support guard: the local span against SciPy's rank filters, and what projection promises."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+
+from haarmony.support import project, span
+
+PICTURE = arrays(np.float64, (3, 9, 7), elements=st.floats(0, 1))
+
+
+def test_span_is_the_rank_filter_over_both_sources():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 1, 20, 17))
+    lo, hi = span(a, b)
+    # "nearest" repeats the border, which adds no value that the cut neighbourhood does not hold.
+    expected_lo = ndimage.minimum_filter(np.minimum(a, b), size=(1, 3, 3), mode="nearest")
+    expected_hi = ndimage.maximum_filter(np.maximum(a, b), size=(1, 3, 3), mode="nearest")
+    np.testing.assert_array_equal(lo, expected_lo)
+    np.testing.assert_array_equal(hi, expected_hi)
+
+
+@settings(deadline=None)
+@given(PICTURE, st.floats(0, 0.1))
+def test_projection_stays_within_margin_and_keeps_air(pictures, margin):
+    f, a, b = pictures[0], pictures[1], pictures[2]
+    a, b = np.where(a < 0.3, 0, a), np.where(b < 0.3, 0, b)
+    lo, hi = span(a, b)
+    fused = project(f, a, b, margin=margin)
+    assert (fused[(a == 0) & (b == 0)] == 0).all()
+    tissue = (a > 0) | (b > 0)
+    assert (fused >= np.maximum(lo - margin, 0))[tissue].all()
+    assert (fused <= np.minimum(hi + margin, 1))[tissue].all()
+    np.testing.assert_array_equal(project(fused, a, b, margin=margin), fused)
+
+
+def test_a_supported_picture_is_left_alone():
+    rng = np.random.default_rng(1)
+    a, b = rng.random((2, 16, 16))
+    np.testing.assert_array_equal(project(np.maximum(a, b), a, b, margin=0.0), np.maximum(a, b))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_torch_and_numpy_agree(dtype):
+    rng = np.random.default_rng(2)
+    f, a, b = (2 * rng.random((3, 2, 1, 16, 18)) - 0.5).clip(0).astype(dtype)
+    expected = project(f, a, b, margin=0.01)
+    got = project(*(torch.from_numpy(x) for x in (f, a, b)), margin=0.01)
+    assert expected.dtype == dtype
+    np.testing.assert_array_equal(got.numpy(), expected)
