@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from haarmony.colour import choose, chroma, colourfulness, is_coloured, luma, merge
+from haarmony.colour import choose, chroma, colourfulness, is_coloured, luma, merge, to_luma
 from haarmony.io import from_unit, read, to_unit, write
 
 RNG = np.random.default_rng(0)
@@ -20,6 +20,12 @@ RED, GREEN, BLUE = np.eye(3)
 def test_luma_of_the_primaries():
     assert luma(np.eye(3)).tolist() == [0.299, 0.587, 0.114]
     np.testing.assert_allclose(luma(np.full((2, 5, 3), 0.37)), 0.37, rtol=1e-15)
+
+
+def test_a_grey_picture_is_its_own_luma():
+    grey, rgb = RNG.random((4, 5)), RNG.random((4, 5, 3))
+    np.testing.assert_array_equal(to_luma(grey), grey)
+    np.testing.assert_array_equal(to_luma(rgb), luma(rgb))
 
 
 def test_luma_is_pillow_s():
