@@ -3,7 +3,8 @@
 Three conventions, because published tables disagree:
 
 - ``haarmony`` (default): bits, a data range of 255, means over the two sources, known slips mended.
-- ``cddfuse``: the Python evaluator behind most tables since 2023 (nats, sums over the sources, SSIM with data range 2).
+- ``cddfuse``: the Python evaluator behind most tables since 2023: nats, sums over the sources, SSIM with data
+  range 2.
 - ``matlab``: the MATLAB suite behind many infrared–visible tables.
 
 Every metric computes on (B, H, W) grey levels in 0–255, whatever came in; `on_pictures` converts.
@@ -13,8 +14,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, Literal, ParamSpec, TypeVar, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, ParamSpec, TypeVar, cast, get_args
 
 import numpy as np
 from array_api_compat import array_namespace, is_torch_array
@@ -22,6 +23,8 @@ from jaxtyping import Float, Shaped
 
 Convention = Literal["haarmony", "cddfuse", "matlab"]
 CONVENTIONS: tuple[str, ...] = get_args(Convention)
+# Side in pixels, 1 for others: room for the windows, VIF's on its last scale.
+SMALLEST = {"sf": 2, "ag": 2, "qabf": 3, "ssim": 7, "vif": 41}
 UNDEFINED = {"matlab": {"sd", "vif", "ssim", "function", "function_pearson"}}
 ROUNDING = 1e-3  # grey levels: a difference below it is arithmetic, not picture
 
@@ -34,7 +37,8 @@ def grey_levels(x: Shaped[Any, "..."], *, name: str = "picture") -> Float[Any, "
 
     Args:
         x: NumPy array or torch tensor, (H, W), (B, H, W) or (B, 1, H, W); uint8, uint16 (65535 is white) or
-            floating point in [0, 1]. The range of tensors that carry gradients is not checked: a network may overshoot.
+            floating point in [0, 1]. The range of tensors that carry gradients is not checked: a network may
+            overshoot.
         name: what to call it in errors.
 
     Raises:
@@ -62,62 +66,59 @@ def grey_levels(x: Shaped[Any, "..."], *, name: str = "picture") -> Float[Any, "
     return x * 255
 
 
-def prepare(pictures: dict[str, Any], *, smallest: int = 1, metric: str = "a metric") -> list[Any]:
-    """Pictures that belong together as (B, H, W) grey levels of one type.
+def prepare(pictures: Mapping[str, Any], *metrics: str) -> list[Any]:
+    """Pictures that belong together as (B, H, W) grey levels of one type, for `metrics` (function names).
 
     Raises:
-        ValueError: as `grey_levels`, or unequal shapes, or a side below `smallest`.
+        ValueError: as `grey_levels`, or unequal shapes, or smaller than a metric can do with.
     """
     shapes = {name: tuple(x.shape) for name, x in pictures.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError("shapes differ: " + ", ".join(f"{name} {shape}" for name, shape in shapes.items()))
     levels = [grey_levels(x, name=name) for name, x in pictures.items()]
-    if min(levels[0].shape[1:]) < smallest:
-        H, W = levels[0].shape[1:]
-        raise ValueError(f"{metric} needs at least {smallest}×{smallest} pixels, these are {H}×{W}")
+    H, W = levels[0].shape[1:]
+    for metric in metrics:
+        if min(H, W) < (n := SMALLEST.get(metric, 1)):
+            raise ValueError(f"{metric} needs at least {n}×{n} pixels, these are {H}×{W}")
     xp = array_namespace(*levels)
     dtype = xp.result_type(*levels)
     return [xp.astype(x, dtype, copy=False) for x in levels]
 
 
-def check_convention(metric: str, convention: str) -> None:
-    """Refuse a convention that is unknown or leaves `metric` (its function's name) undefined."""
+def check_convention(convention: str, *metrics: str) -> None:
+    """Refuse a convention that is unknown or leaves one of `metrics` (their functions' names) undefined."""
     if convention not in CONVENTIONS:
         raise ValueError(f"unknown convention {convention!r}; known are {', '.join(CONVENTIONS)}")
-    if metric in UNDEFINED.get(convention, ()):
-        raise ValueError(f"{metric} is not defined in the convention {convention!r}")
+    for metric in metrics:
+        if metric in UNDEFINED.get(convention, ()):
+            raise ValueError(f"{metric} is not defined in the convention {convention!r}")
 
 
-def on_pictures(*, smallest: int = 1) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def on_pictures(metric: Callable[P, R]) -> Callable[P, R]:
     """Let a metric that is written for (B, H, W) grey levels take whatever `grey_levels` takes.
 
-    The result is one value per image: (B,) for batches, a scalar for a single (H, W). `inspect.unwrap` gives the
+    It gives one value per image: (B,) for batches, a scalar for a single (H, W). `inspect.unwrap` returns the
     metric as written.
     """
+    signature, name = inspect.signature(metric), metric.__name__
 
-    def decorate(metric: Callable[P, R]) -> Callable[P, R]:
-        signature, name = inspect.signature(metric), metric.__name__
+    @functools.wraps(metric)
+    def public(*args: P.args, **kwargs: P.kwargs) -> R:
+        pictures = signature.bind(*args, **kwargs).arguments
+        options = {"convention": pictures.pop("convention")} if "convention" in pictures else {}
+        check_convention(options.get("convention", "haarmony"), name)
+        values: Any = metric(*prepare(pictures, name), **options)  # type: ignore[call-arg]
+        return cast(R, values[0] if pictures["f"].ndim == 2 else values)
 
-        @functools.wraps(metric)
-        def public(*args: P.args, **kwargs: P.kwargs) -> R:
-            arguments = signature.bind(*args, **kwargs).arguments
-            options = {k: arguments.pop(k) for k in ("convention",) if k in arguments}
-            check_convention(name, options.get("convention", "haarmony"))
-            single = len(next(iter(arguments.values())).shape) == 2
-            values: Any = metric(*prepare(arguments, smallest=smallest, metric=name), **options)  # type: ignore[call-arg]
-            return values[0] if single else values  # type: ignore[no-any-return]
-
-        public.smallest = smallest  # type: ignore[attr-defined]
-        return public
-
-    return decorate
-
-
-def as_numpy(x: Any) -> np.ndarray:
-    """The same numbers as a NumPy array, cut from any gradient."""
-    return x.detach().cpu().numpy() if is_torch_array(x) else np.asarray(x)
+    return public
 
 
 def eight_bit(x: Any) -> np.ndarray:
     """Grey levels rounded to the integers 0 to 255, to count with, as NumPy."""
     return np.clip(np.rint(as_numpy(x)), 0, 255).astype(np.intp)
+
+
+def as_numpy(x: Any) -> np.ndarray:
+    """The same numbers as a NumPy array, cut from any gradient."""
+    array: np.ndarray = np.asarray(x.detach().cpu() if is_torch_array(x) else x)
+    return array

@@ -1,4 +1,4 @@
-"""Edge preservation Qabf (Xydeas and Petrović): how much of the sources' edges, by strength and direction, f keeps.
+"""Edge preservation Qabf (Xydeas and Petrović): how much of the sources' edges the fused picture keeps.
 
 For each source x in {a, b}, strength g and orientation α from Sobel's s_x, s_y:
 
@@ -38,7 +38,7 @@ def _sobel(x: Float[Any, "*b h w"], *, border: float, tolerance: float) -> tuple
     return xp.sqrt(s_x * s_x + s_y * s_y + 1e-12), xp.where(vertical, xp.full_like(alpha, math.pi / 2), alpha)
 
 
-@on_pictures(smallest=3)
+@on_pictures
 def qabf(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],
@@ -52,9 +52,10 @@ def qabf(
         f: fused picture or batch, as `haarmony.metrics.convention.grey_levels` takes it, at least 3×3.
         a: first source, the same shape.
         b: second source, the same shape.
-        convention: `cddfuse` and `matlab` surround the pictures with zeros, take orientations −π/2 and π/2 for
-            opposite, and where both strengths are equal use the strength itself for G. `haarmony` mends these: the border
-            is replicated, A = ||α_x − α_f| − π/2| / (π/2) as in the paper, and G = 1.
+        convention: `cddfuse` and `matlab` surround the pictures with zeros, take orientations −π/2 and π/2
+            for opposite, and where both strengths are equal use the strength itself for G. `haarmony` mends
+            these: the border is replicated, A = ||α_x − α_f| − π/2| / (π/2), and G = 1. `matlab` computes on
+            values in 0–1, rounded to 8 bits, and so has no gradient.
 
     Returns:
         In [0, 1], at best 0.975 for f = a = b; 1 where neither source has an edge.

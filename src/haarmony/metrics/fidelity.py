@@ -27,7 +27,7 @@ def _ranks(x: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
-@on_pictures()
+@on_pictures
 def function(
     f: Shaped[Any, "*b h w"], b: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony"
 ) -> Float[np.ndarray | np.floating, "*b"]:
@@ -55,7 +55,7 @@ def function(
     return np.array(values)
 
 
-@on_pictures()
+@on_pictures
 def function_pearson(f: Shaped[Any, "*b h w"], b: Shaped[Any, "*b h w"]) -> Float[Any, "*b"]:
     """Pearson's twin of `function`, on the same region and differentiable in torch: for training.
 

@@ -25,7 +25,7 @@ def _information(x: np.ndarray, y: np.ndarray, top: int) -> float:
     return entropy(np.bincount(x.ravel())) + entropy(np.bincount(y.ravel())) - entropy(joint)
 
 
-@on_pictures()
+@on_pictures
 def mi(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],
@@ -39,8 +39,8 @@ def mi(
         f: fused picture or batch, as `haarmony.metrics.convention.grey_levels` takes it.
         a: first source, the same shape.
         b: second source, the same shape.
-        convention: `haarmony` takes the mean over the sources in bits, `cddfuse` the sum in nats, `matlab` the sum in
-            bits, with the grey levels 254 and 255 counted as one in the joint histogram.
+        convention: `haarmony` takes the mean over the sources in bits, `cddfuse` the sum in nats, `matlab`
+            the sum in bits, with the grey levels 254 and 255 counted as one in the joint histogram.
 
     Returns:
         At least 0, as NumPy; MI(x, x, x) is the entropy of x (`cddfuse`, `matlab`: twice).

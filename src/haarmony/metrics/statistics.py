@@ -50,7 +50,7 @@ def pearson(
     )
 
 
-@on_pictures()
+@on_pictures
 def en(
     f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony"
 ) -> Float[np.ndarray | np.floating, "*b"]:
@@ -71,7 +71,7 @@ def en(
     return np.array([entropy(np.bincount(x.ravel())) for x in eight_bit(f)])
 
 
-@on_pictures()
+@on_pictures
 def sd(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Float[Any, "*b"]:
     """Population standard deviation of the grey levels (contrast), in [0, 127.5]; not defined in `matlab`.
 
@@ -81,13 +81,11 @@ def sd(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Floa
 
     Raises:
         ValueError: pictures that `grey_levels` refuses, an unknown convention, `matlab`.
-
-    Source: Rao 1997, doi:10.1088/0957-0233/8/4/002.
     """
     return sqrt(mean((f - mean(f)[:, None, None]) ** 2))
 
 
-@on_pictures(smallest=2)
+@on_pictures
 def sf(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Float[Any, "*b"]:
     """Spatial frequency, SF = sqrt(mean (∂_x f)² + mean (∂_y f)²), first differences.
 
@@ -107,13 +105,13 @@ def sf(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Floa
     return sqrt(dx + dy) / (255 if convention == "matlab" else 1)
 
 
-@on_pictures(smallest=2)
+@on_pictures
 def ag(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Float[Any, "*b"]:
-    """Average gradient, AG = mean sqrt((g_x² + g_y²) / 2); central differences inside, one-sided at the border.
+    """Average gradient, AG = mean sqrt((g_x² + g_y²) / 2), by central differences (one-sided at the border).
 
     Args:
         f: fused picture or batch, as `haarmony.metrics.convention.grey_levels` takes it, at least 2×2.
-        convention: see `haarmony.metrics.convention`; `matlab` divides the sum by (H − 1)(W − 1) instead of H W.
+        convention: see `haarmony.metrics.convention`; `matlab` divides the sum by (H − 1)(W − 1), not H W.
 
     Returns:
         In [0, 255]; larger is sharper, noise included.
@@ -134,7 +132,7 @@ def ag(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Floa
     )
 
 
-@on_pictures()
+@on_pictures
 def mse(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],
@@ -160,7 +158,7 @@ def mse(
     return value / 255**2 if convention == "matlab" else value
 
 
-@on_pictures()
+@on_pictures
 def psnr(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],
@@ -174,8 +172,8 @@ def psnr(
         f: fused picture or batch, as `haarmony.metrics.convention.grey_levels` takes it.
         a: first source, the same shape.
         b: second source, the same shape.
-        convention: the peak is 255, in `cddfuse` the fused picture's own maximum; `matlab` sets a peak of 255 against
-            the MSE of values in 0–1 and so lies 48.13 dB higher.
+        convention: the peak is 255, in `cddfuse` the fused picture's own maximum; `matlab` sets a peak of 255
+            against the MSE of values in 0–1 and so lies 48.13 dB higher.
 
     Returns:
         Decibels; larger is closer; infinite where f = a = b.
@@ -193,7 +191,7 @@ def psnr(
     return value + 20 * float(np.log10(255)) if convention == "matlab" else value
 
 
-@on_pictures()
+@on_pictures
 def cc(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],
@@ -218,7 +216,7 @@ def cc(
     return (pearson(f, a) + pearson(f, b)) / 2
 
 
-@on_pictures()
+@on_pictures
 def scd(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],

@@ -1,9 +1,10 @@
 """Structural similarity (SSIM) and visual information fidelity (VIF) of the fused picture to each source.
 
     SSIM(x, f) = mean of (2 μ_x μ_f + C1)(2 σ_xf + C2) / ((μ_x² + μ_f² + C1)(σ_x² + σ_f² + C2))
-    VIF(x, f)  = Σ log(1 + g² σ_x² / (σ_v² + σ_n²)) / Σ log(1 + σ_x² / σ_n²),  g = σ_xf / σ_x²,  σ_v² = σ_f² − g σ_xf
+    VIF(x, f)  = Σ log(1 + g² σ_x² / (σ_v² + σ_n²)) / Σ log(1 + σ_x² / σ_n²)
+                 with g = σ_xf / σ_x²,  σ_v² = σ_f² − g σ_xf
 
-with moments over local windows inside the picture, for VIF summed over four scales. Both are differentiable in torch.
+Moments are over local windows inside the picture, VIF's sums over four scales. Both are differentiable.
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ EPS = 1e-10
 
 def _moments(
     f: Float[Any, "b h w"], sources: Float[Any, "two b h w"], weights: tuple[float, ...]
-) -> tuple[Any, ...]:
-    """μ_x, μ_f, σ_x², σ_f², σ_xf of both sources x (2, B, h, w) and of f (1, B, h, w).
+) -> list[Any]:
+    """μ_x, μ_f, σ_x², σ_f², σ_xf of both sources x (2, B, h, w) and of f (1, B, h, w), as float32.
 
-    What depends on the sources alone is filtered apart, which halves the gradient's way back.
+    Takes float64: σ² = E x² − μ² is a difference of numbers near 255², and SSIM's C2 can be 0.0036 (and
+    autocast leaves float64 alone). What depends on the sources alone is filtered apart: no gradient goes there.
     """
     xp, f = array_namespace(f), f[None]
     m_f = window_mean(xp.concat([f, f * f, sources * f], axis=0), weights)
     m_x = window_mean(xp.concat([sources, sources * sources], axis=0), weights)
     mu_f, mu_x = m_f[:1], m_x[:2]
-    return mu_x, mu_f, m_x[2:] - mu_x * mu_x, m_f[1:2] - mu_f * mu_f, m_f[2:] - mu_x * mu_f
+    moments = (mu_x, mu_f, m_x[2:] - mu_x * mu_x, m_f[1:2] - mu_f * mu_f, m_f[2:] - mu_x * mu_f)
+    return [xp.astype(x, xp.float32) for x in moments]
 
 
-def _background(sources: Float[Any, "two b h w"]) -> Float[Any, "two b 1 1"]:
-    """Median of every eighth row's and column's pixels: what a picture has most of."""
-    xp = array_namespace(sources)
-    some = xp.sort(xp.reshape(sources[..., ::8, ::8], (*sources.shape[:2], -1)), axis=-1)
-    return some[..., some.shape[-1] // 2, None, None]
+def _wide(f: Float[Any, "b h w"], a: Float[Any, "b h w"], b: Float[Any, "b h w"]) -> tuple[Any, Any]:
+    xp = array_namespace(f)
+    return xp.astype(f, xp.float64), xp.astype(xp.stack([a, b]), xp.float64)
 
 
-@on_pictures(smallest=7)
+@on_pictures
 def ssim(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],
@@ -50,14 +51,16 @@ def ssim(
     *,
     convention: Convention = "haarmony",
 ) -> Float[Any, "*b"]:
-    """Structural similarity to both sources: 7×7 uniform window, sample covariance, C1 = (0.01 L)², C2 = (0.03 L)².
+    """Structural similarity to both sources.
+
+    A 7×7 uniform window, sample covariance, C1 = (0.01 L)², C2 = (0.03 L)².
 
     Args:
         f: fused picture or batch, as `haarmony.metrics.convention.grey_levels` takes it, at least 7×7.
         a: first source, the same shape.
         b: second source, the same shape.
-        convention: `haarmony` takes L = 255 and the mean over the sources; `cddfuse` L = 2 and the sum, an accident of
-            floating point input that every published table shares. Not defined in `matlab`.
+        convention: `haarmony` takes L = 255 and the mean over the sources; `cddfuse` L = 2 and the sum, an
+            accident of floating point input that published tables share. Not defined in `matlab`.
 
     Returns:
         In [−1, 1] (`cddfuse`: [−2, 2]); SSIM(x, x, x) is 1 (2).
@@ -71,15 +74,13 @@ def ssim(
     L, n = (2, 7) if convention == "cddfuse" else (255, 7)
     sample = n * n / (n * n - 1)
     C1, C2 = (0.01 * L) ** 2, (0.03 * L) ** 2 / sample
-    # float64: σ² is a difference of numbers near 255², and C2 can be as small as 0.0036.
-    moments = _moments(xp.astype(f, xp.float64), xp.astype(xp.stack([a, b]), xp.float64), (1 / n,) * n)
-    mu_x, mu_f, var_x, var_f, cov = (xp.astype(x, f.dtype) for x in moments)
+    mu_x, mu_f, var_x, var_f, cov = _moments(*_wide(f, a, b), (1 / n,) * n)
     similarity = (2 * mu_x * mu_f + C1) * (2 * cov + C2) / ((mu_x**2 + mu_f**2 + C1) * (var_x + var_f + C2))
     value = xp.sum(mean(similarity), axis=0)
     return value if convention == "cddfuse" else value / 2
 
 
-@on_pictures(smallest=41)
+@on_pictures
 def vif(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],
@@ -89,8 +90,8 @@ def vif(
 ) -> Float[Any, "*b"]:
     """Pixel-domain visual information fidelity to both sources.
 
-    Four scales with Gaussian windows of N = 17, 9, 5, 3 pixels, σ = N/5, each scale after the first smoothed by its own
-    window and halved; σ_n² = 2.
+    Four scales with Gaussian windows of N = 17, 9, 5, 3 pixels, σ = N/5, each scale after the first smoothed
+    by its own window and halved; σ_n² = 2.
 
     Args:
         f: fused picture or batch, as `haarmony.metrics.convention.grey_levels` takes it, at least 41×41 (the
@@ -100,7 +101,8 @@ def vif(
         convention: `haarmony` takes the mean over the sources, `cddfuse` the sum. Not defined in `matlab`.
 
     Returns:
-        At least 0; 1 (`cddfuse`: 2) for f = a = b, more where f enhances contrast. A constant source counts as kept whole.
+        At least 0; 1 (`cddfuse`: 2) for f = a = b, more where f enhances contrast. A constant source
+        counts as kept whole.
 
     Raises:
         ValueError: pictures that `grey_levels` refuses, unequal shapes, an unknown convention, `matlab`.
@@ -108,12 +110,9 @@ def vif(
     Source: Sheikh and Bovik 2006, doi:10.1109/TIP.2005.859378.
     """
     xp = array_namespace(f)
-    sources = xp.stack([a, b])
-    # An offset changes no σ, but float32 keeps more of σ² = E x² − μ² where numbers are small.
-    offset = _background(sources)
-    f, sources = f - xp.mean(offset, axis=0), sources - offset
-    kept: Any = 0
-    total: Any = 0
+    f, sources = _wide(f, a, b)
+    kept: Any = 0.0
+    total: Any = 0.0
     for n in (17, 9, 5, 3):
         if n < 17:
             f, sources = (window_mean(x, gaussian(n), stride=2) for x in (f, sources))

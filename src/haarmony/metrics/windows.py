@@ -1,14 +1,14 @@
-"""Local filters that metrics share: separable windows without borders ("valid"), linear in the picture's size.
+"""Local filters that metrics share: separable windows inside the picture, at linear cost.
 
     out[i, j] = Σ_k Σ_l w[k] w[l] x[s i + k, s j + l]        (s: stride)
 
-Each axis is one product of a banded (Toeplitz) matrix with blocks of the picture: slices, matrix products and a
-concatenation, so the same lines run at BLAS speed on NumPy arrays and, differentiably, on torch tensors.
+Each axis is one product of a banded (Toeplitz) matrix with blocks of the picture: slices, matrix products and
+a concatenation, so the same lines run at BLAS speed on NumPy arrays and, differentiably, on torch tensors.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,14 @@ from jaxtyping import Float
 BLOCK = 32  # outputs per product: few enough to waste little on zeros, many enough for BLAS
 
 
-@lru_cache(maxsize=None)
+@cache
 def gaussian(n: int) -> tuple[float, ...]:
     """Weights of a Gaussian window of odd length `n` with σ = n / 5, summing to one."""
     w = np.exp(-((np.arange(n) - n // 2) ** 2) / (2 * (n / 5) ** 2))
     return tuple((w / w.sum()).tolist())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _band(weights: tuple[float, ...], outputs: int, stride: int) -> np.ndarray:
     band = np.zeros((outputs, stride * (outputs - 1) + len(weights)))
     for i in range(outputs):
