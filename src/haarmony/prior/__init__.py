@@ -1,0 +1,15 @@
+"""The fusion-knowledge prior Φ(P): a target x_0 for every training pair, where no ground truth exists.
+
+Use::
+
+    for progress in build(jobs.pairs(mri, pet).pairs, out):    # OUT/STEM.png and OUT/prior.json
+        print(progress.stem, progress.entry.winner)
+    x_0 = load(out, stem)
+"""
+
+from __future__ import annotations
+
+from haarmony.prior.record import Entry, Scored
+from haarmony.prior.search import Progress, SearchConfig, build, choose, load
+
+__all__ = ["Entry", "Progress", "Scored", "SearchConfig", "build", "choose", "load"]

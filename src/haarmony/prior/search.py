@@ -1,0 +1,330 @@
+"""Targeted search (Diff-IF, Yi et al. 2024): of many fused pictures of a pair, the one that scores best.
+
+    x_0 = argmax over candidates f of  Σ_m weight_m · metric_m(f, a, b),   by default 2·SSIM + VIF + 3·Qabf
+
+Candidates are the classical fusers and other methods' results, each as the 8-bit luma it would be written as,
+with air (zero in both sources) held at zero. Metrics can be won by hiding the second source; where that one
+shows function (it is coloured, like PET and SPECT), a candidate is eligible only if
+
+    function(f, b) ≥ function(max(a, b), b) − function_margin.
+
+The targets are OUT/STEM.png; OUT/prior.json says how each was chosen and spares later runs the work.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+import haarmony.classical
+import haarmony.metrics
+from haarmony import jobs
+from haarmony.classical import CLASSICAL, keep_air
+from haarmony.colour import is_coloured, to_luma
+from haarmony.io import from_unit, read, to_unit, write
+from haarmony.metrics import METRICS, score
+from haarmony.prior.record import JOURNAL, Entry, Record, Scored, digest, digest_file, load_known
+
+REFERENCE = "maximum"  # the fuser whose function is the standard
+
+
+class SearchConfig(BaseModel):
+    """What the search depends on besides the pictures."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    candidates: tuple[str, ...] = Field(default=tuple(CLASSICAL), description="classical fusers")
+    weights: dict[str, float] = Field(default={"SSIM": 2.0, "VIF": 1.0, "Qabf": 3.0}, min_length=1)
+    convention: Literal["cddfuse", "haarmony"] = "cddfuse"
+    hold_function: bool | None = Field(default=None, description="None: where b is coloured")
+    function_margin: float = Field(default=0.02, ge=0, description="how far it may fall below the maximum's")
+
+    @field_validator("candidates")
+    @classmethod
+    def _known_fusers(cls, candidates: tuple[str, ...]) -> tuple[str, ...]:
+        _check_known(candidates, CLASSICAL, "classical fuser")
+        return candidates
+
+    @field_validator("weights")
+    @classmethod
+    def _known_metrics(cls, weights: dict[str, float]) -> dict[str, float]:
+        _check_known(weights, METRICS, "metric")
+        return weights
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One pair is done."""
+
+    stem: str
+    done: int
+    total: int
+    entry: Entry | None
+    """The result, or None if the pair failed."""
+    error: ValueError | OSError | None
+    """Why it failed."""
+    scored: int
+    """How many candidates had to be scored; 0 if all was known."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    pair: jobs.Pair
+    results: dict[str, Path]
+    """Other methods' results for this pair, by the method's name."""
+    known: Entry | None
+    config: SearchConfig
+    settings: str
+    out: Path
+
+
+def build(
+    pairs: Iterable[jobs.Pair],
+    out: Path,
+    *,
+    config: SearchConfig | None = None,
+    folders: Mapping[str, Path] | None = None,
+    workers: int | None = None,
+) -> Iterator[Progress]:
+    """Find every pair's target and write it to OUT/STEM.png; OUT/prior.json says how each was chosen.
+
+    Nothing that a former run found out is computed again unless its inputs or settings changed. Results
+    depend on neither the number of workers nor the order of pairs. Worker processes are spawned: a script
+    that calls this guards its entry with ``if __name__ == "__main__"``.
+
+    Args:
+        pairs: Files of the pairs, with stems of their own.
+        out: Folder to write into, made if it is missing.
+        config: What to search among and for; the default is Diff-IF's score over all classical fusers.
+        folders: Further candidates: a method's name → the folder of its results, which share the pairs'
+            stems. A pair that a folder lacks goes without that candidate.
+        workers: Processes, by default one a core; with 1 the work is done in this process.
+
+    Returns:
+        An iterator that does the work and gives one `Progress` a pair, as they are done. A pair that fails
+        (a file that is no picture, unequal sizes) has its `error` there, naming the file, and stops no other.
+
+    Raises:
+        ValueError: No pairs, two pairs of one stem, a method named like a classical fuser, a folder with no
+            result for any pair, no candidate at all, less than one worker.
+        OSError: A folder cannot be listed, or `out` cannot be written to.
+    """
+    config, pairs, folders = config or SearchConfig(), list(pairs), dict(folders or {})
+    workers = _cores() if workers is None else workers
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
+    stems = {pair.stem for pair in pairs}
+    if len(stems) != len(pairs) or not pairs:
+        raise ValueError("two pairs share a stem" if pairs else "no pairs to find targets for")
+    if not config.candidates and not folders:
+        raise ValueError("no candidates: name a classical fuser or a folder of results")
+    results = {name: _results(name, folder, stems) for name, folder in folders.items()}
+    settings = digest(config.model_dump_json(), *folders)
+    out.mkdir(parents=True, exist_ok=True)
+    for stem in stems:
+        (out / f"{stem}.png.part").unlink(missing_ok=True)
+    known = load_known(out)
+    todo = []
+    for pair in pairs:
+        found = {name: by_stem[pair.stem] for name, by_stem in results.items() if pair.stem in by_stem}
+        todo.append(_Job(pair, found, known.get(pair.stem), config, settings, out))
+    # Pairs that this run does not ask about stay in the record if they were chosen the same way.
+    kept = {stem: entry for stem, entry in known.items() if stem in stems or entry.settings == settings}
+    named = {name: str(folder) for name, folder in folders.items()}
+    record = Record(settings=config.model_dump(mode="json"), folders=named, pairs=kept)
+    return _run(todo, record, min(workers, len(todo)))
+
+
+def load(out: Path, stem: str) -> Float[np.ndarray, "h w"]:
+    """The target x_0 that `build` found for a pair: luma, (H, W) float32 in [0, 1].
+
+    Raises:
+        OSError: There is none, or it cannot be read.
+        ValueError: The file is damaged.
+    """
+    return to_unit(read(out / f"{stem}.png").pixels)
+
+
+def choose(
+    metrics: Mapping[str, Mapping[str, float]], weights: Mapping[str, float], *, floor: float | None = None
+) -> str:
+    """The search itself: the largest Σ weight · metric among the candidates of enough function.
+
+    Args:
+        metrics: Candidate → its metrics by symbol.
+        weights: Symbol → weight.
+        floor: The least "function" that a candidate may have; None asks for none. Where no candidate has as
+            much, the one with the most is kept.
+
+    Returns:
+        The name of the best candidate; of equals, the first.
+    """
+    eligible = [name for name in metrics if _is_eligible(metrics[name], floor)]
+    if not eligible:
+        return max(metrics, key=lambda name: metrics[name]["function"])
+    return max(eligible, key=lambda name: _total(metrics[name], weights))
+
+
+def _run(todo: list[_Job], record: Record, workers: int) -> Iterator[Progress]:
+    out, entries = todo[0].out, dict(record.pairs)
+    try:
+        with open(out / JOURNAL, "a", encoding="utf-8") as journal:
+            for done, (job, outcome) in enumerate(_outcomes(todo, workers), 1):
+                stem = job.pair.stem
+                try:
+                    entry, scored = outcome()
+                # The files are to blame. Anything else is a mistake in the program and ends the run.
+                except (ValueError, OSError) as error:
+                    entries.pop(stem, None)
+                    yield Progress(stem, done, len(todo), entry=None, error=error, scored=0)
+                    continue
+                entries[stem] = entry
+                print(entry.model_dump_json(), file=journal, flush=True)
+                yield Progress(stem, done, len(todo), entry=entry, error=None, scored=scored)
+    finally:
+        record.model_copy(update={"pairs": entries}).save(out)
+
+
+def _outcomes(todo: list[_Job], workers: int) -> Iterator[tuple[_Job, Callable[[], tuple[Entry, int]]]]:
+    """Jobs as they are done, each with a call that returns or raises what it came to."""
+    if workers == 1:
+        yield from ((job, partial(_search, job)) for job in todo)
+        return
+    # Spawned, not forked: the caller may run threads (torch, ONNX Runtime), which a fork would break.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
+    try:
+        futures = {pool.submit(_search, job): job for job in todo}
+        for future in as_completed(futures):
+            yield futures[future], future.result
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which then stops the pool
+
+
+def _search(job: _Job) -> tuple[Entry, int]:
+    """Find one pair's target and write it; returns its entry and how many candidates had to be scored."""
+    pair, config, known = job.pair, job.config, job.known
+    (a, _), (b, coloured) = _read_luma(pair.a), _read_luma(pair.b)
+    if a.shape != b.shape:
+        raise ValueError(f"{pair.a} with {pair.b}: sizes differ, {_size(a)} and {_size(b)}")
+    held = coloured if config.hold_function is None else config.hold_function
+    pictures = {name: _read_result(path, a, b) for name, path in job.results.items()}
+    names = (*config.candidates, *pictures)
+    symbols = dict.fromkeys((*config.weights, "function") if held else config.weights)
+    sources, scored = digest(a, b), 0
+    keys: dict[str, str] = {}
+    metrics: dict[str, dict[str, float]] = {}
+    for name in dict.fromkeys((*names, REFERENCE) if held else names):
+        content = pictures[name] if name in job.results else name
+        keys[name] = digest(sources, content, config.convention, _code())
+        before = known.candidates.get(name) if known else None
+        metrics[name] = dict(before.metrics) if before and before.key == keys[name] else {}
+        if missing := [symbol for symbol in symbols if symbol not in metrics[name]]:
+            if name not in pictures:
+                pictures[name] = _fuse(name, a, b)
+            try:
+                values = score(pictures[name], a, b, convention=config.convention, metrics=missing)
+            except ValueError as error:
+                raise ValueError(f"{pair.a} with {pair.b}: {error}") from error
+            metrics[name] |= {symbol: float(value) for symbol, value in values.items()}
+            scored += 1
+    floor = metrics[REFERENCE]["function"] - config.function_margin if held else None
+    winner = choose({name: metrics[name] for name in names}, config.weights, floor=floor)
+    target = job.out / f"{pair.stem}.png"
+    before = known.candidates.get(winner) if known and known.winner == winner else None
+    if not (known and before and before.key == keys[winner] and known.picture == digest_file(target)):
+        write(target, pictures[winner] if winner in pictures else _fuse(winner, a, b))
+    candidates = {
+        name: Scored(
+            key=keys[name],
+            metrics=metrics[name],
+            score=_total(metrics[name], config.weights),
+            eligible=name in names and _is_eligible(metrics[name], floor),
+        )
+        for name in keys
+    }
+    entry = Entry(
+        stem=pair.stem,
+        winner=winner,
+        score=candidates[winner].score,
+        function_held=held,
+        candidates=candidates,
+        sources=sources,
+        settings=job.settings,
+        picture=digest_file(target),
+    )
+    return entry, scored
+
+
+def _total(metrics: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    total = sum(weight * metrics[symbol] for symbol, weight in weights.items())
+    return total if math.isfinite(total) else -math.inf  # an undefined metric recommends nothing
+
+
+def _is_eligible(metrics: Mapping[str, float], floor: float | None) -> bool:
+    return floor is None or metrics["function"] >= floor
+
+
+def _fuse(name: str, a: UInt8[np.ndarray, "h w"], b: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    return from_unit(CLASSICAL[name].function(a / 255, b / 255), np.uint8)
+
+
+def _read_luma(path: Path) -> tuple[UInt8[np.ndarray, "h w"], bool]:
+    """A file's luma in 8 bit, as the published tables read it, and whether the picture is coloured."""
+    unit = to_unit(read(path).pixels)
+    return from_unit(to_luma(unit), np.uint8), is_coloured(unit)
+
+
+def _read_result(
+    path: Path, a: UInt8[np.ndarray, "h w"], b: UInt8[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w"]:
+    f, _ = _read_luma(path)
+    if f.shape != a.shape:
+        raise ValueError(f"{path}: is {_size(f)}, its sources are {_size(a)}")
+    return from_unit(keep_air(f / 255, a / 255, b / 255), np.uint8)
+
+
+def _size(x: UInt8[np.ndarray, "h w"]) -> str:
+    return f"{x.shape[1]}×{x.shape[0]}"
+
+
+def _results(name: str, folder: Path, stems: set[str]) -> dict[str, Path]:
+    if name in CLASSICAL:
+        raise ValueError(f"{name!r} is a classical fuser: give the method of {folder} another name")
+    found = {pair.stem: pair.a for pair in jobs.pairs(folder, folder).pairs if pair.stem in stems}
+    if not found:
+        raise ValueError(f"{folder}: no picture is named like one of the pairs")
+    return found
+
+
+def _check_known(names: Iterable[str], table: Mapping[str, object], kind: str) -> None:
+    for name in names:
+        if name not in table:
+            raise ValueError(f"unknown {kind} {name!r}; known are {', '.join(table)}")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def _code() -> str:
+    """Hash of the code that makes and scores candidates: a mended fuser or metric is searched again."""
+    folders = (Path(str(package.__file__)).parent for package in (haarmony.classical, haarmony.metrics))
+    files = (file for folder in folders for file in sorted(folder.glob("*.py")))
+    return digest(*(file.read_text(encoding="utf-8") for file in files))
