@@ -50,19 +50,23 @@ class Metric:
 
 _GREY = "grey level"
 METRICS: dict[str, Metric] = {
-    "EN": Metric(en, "entropy", "bit", (0, 8), "doi:10.1117/1.2945910", inputs="f"),
-    "SD": Metric(sd, "standard deviation", _GREY, (0, 127.5), "definition", inputs="f"),
-    "SF": Metric(sf, "spatial frequency", _GREY, (0, 255 * 2**0.5), "doi:10.1109/26.477498", inputs="f"),
-    "AG": Metric(ag, "average gradient", _GREY, (0, 255), "doi:10.1016/j.optcom.2014.12.032", inputs="f"),
-    "MI": Metric(mi, "mutual information", "bit", (0, 8), "doi:10.1049/el:20020212"),
-    "MSE": Metric(mse, "mean squared error", _GREY + "²", (0, 255**2), "definition", "lower"),
-    "PSNR": Metric(psnr, "peak signal-to-noise ratio", "dB", (0, float("inf")), "definition"),
-    "CC": Metric(cc, "correlation with the sources", "", (-1, 1), "definition"),
-    "SCD": Metric(scd, "sum of correlations of differences", "", (-2, 2), "doi:10.1016/j.aeue.2015.09.004"),
-    "VIF": Metric(vif, "visual information fidelity", "", (0, float("inf")), "doi:10.1109/TIP.2005.859378"),
-    "Qabf": Metric(qabf, "edge preservation", "", (0, 1), "doi:10.1049/el:20000267"),
-    "SSIM": Metric(ssim, "structural similarity", "", (-1, 1), "doi:10.1109/TIP.2003.819861"),
-    "function": Metric(function, "rank correlation with the uptake", "", (-1, 1), "Haarmony", inputs="fb"),
+    "EN": Metric(en, "entropy", "bit", (0.0, 8.0), "doi:10.1117/1.2945910", inputs="f"),
+    "SD": Metric(sd, "standard deviation", _GREY, (0.0, 127.5), "definition", inputs="f"),
+    "SF": Metric(sf, "spatial frequency", _GREY, (0.0, 255 * 2**0.5), "doi:10.1109/26.477498", inputs="f"),
+    "AG": Metric(ag, "average gradient", _GREY, (0.0, 255.0), "doi:10.1016/j.optcom.2014.12.032", inputs="f"),
+    "MI": Metric(mi, "mutual information", "bit", (0.0, 8.0), "doi:10.1049/el:20020212"),
+    "MSE": Metric(mse, "mean squared error", _GREY + "²", (0.0, 255.0**2), "definition", "lower"),
+    "PSNR": Metric(psnr, "peak signal-to-noise ratio", "dB", (0.0, float("inf")), "definition"),
+    "CC": Metric(cc, "correlation with the sources", "", (-1.0, 1.0), "definition"),
+    "SCD": Metric(
+        scd, "sum of correlations of differences", "", (-2.0, 2.0), "doi:10.1016/j.aeue.2015.09.004"
+    ),
+    "VIF": Metric(vif, "visual information fidelity", "", (0.0, float("inf")), "doi:10.1109/TIP.2005.859378"),
+    "Qabf": Metric(qabf, "edge preservation", "", (0.0, 1.0), "doi:10.1049/el:20000267"),
+    "SSIM": Metric(ssim, "structural similarity", "", (-1.0, 1.0), "doi:10.1109/TIP.2003.819861"),
+    "function": Metric(
+        function, "rank correlation with the uptake", "", (-1.0, 1.0), "Haarmony", inputs="fb"
+    ),
 }
 
 

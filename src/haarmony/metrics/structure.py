@@ -27,8 +27,8 @@ def _moments(
 ) -> list[Any]:
     """μ_x, μ_f, σ_x², σ_f², σ_xf of both sources x (2, B, h, w) and of f (1, B, h, w), as float32.
 
-    Takes float64: σ² = E x² − μ² is a difference of numbers near 255², and SSIM's C2 can be 0.0036 (and
-    autocast leaves float64 alone). What depends on the sources alone is filtered apart: no gradient goes there.
+    Takes float64: σ² = E x² − μ² is a difference of numbers near 255², and SSIM's C2 can be 0.0036.
+    Autocast leaves it alone. What depends on the sources alone is filtered apart: no gradient goes there.
     """
     xp, f = array_namespace(f), f[None]
     m_f = window_mean(xp.concat([f, f * f, sources * f], axis=0), weights)
