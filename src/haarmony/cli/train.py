@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -35,12 +36,14 @@ def train(
     """Train a model by a recipe; the best checkpoint by validation score is kept."""
     from haarmony.training import train
 
-    train(recipe, data=data, out=out, resume=resume, max_time=max_time)
+    report = partial(print, flush=True)  # a run's output often goes to a file, read while it grows
+    run = train(recipe, data=data, out=out, resume=resume, max_time=max_time, report=report)
+    typer.echo(f"{run}: to use the model, haarmony export {run} -o DIR")
 
 
 def export(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint that 'haarmony train' wrote.")
+        Path, typer.Argument(metavar="CHECKPOINT", help="A run directory of 'haarmony train'.")
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the model: ONNX, safetensors and card.")
@@ -49,4 +52,6 @@ def export(
     """Export a checkpoint as a model folder, which 'haarmony fuse --model' takes."""
     from haarmony.training.export import export
 
-    export(checkpoint, out)
+    card = export(checkpoint, out)
+    size = f"{card.parameters / 1e6:.2f} million parameters"
+    typer.echo(f"{out}: {card.name}, {size}; to use it, haarmony fuse A B -o OUT --model {out}")
