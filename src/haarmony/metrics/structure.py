@@ -24,21 +24,23 @@ EPS = 1e-10
 
 def _moments(
     f: Float[Any, "b h w"], sources: Float[Any, "two b h w"], weights: tuple[float, ...]
-) -> list[Any]:
-    """μ_x, μ_f, σ_x², σ_f², σ_xf of both sources x (2, B, h, w) and of f (1, B, h, w), as float32.
+) -> tuple[Any, ...]:
+    """μ_x, μ_f, σ_x², σ_f², σ_xf of both sources x (2, B, h, w) and of f (1, B, h, w).
 
-    Takes float64: σ² = E x² − μ² is a difference of numbers near 255², and SSIM's C2 can be 0.0036.
-    Autocast leaves it alone. What depends on the sources alone is filtered apart: no gradient goes there.
+    What depends on the sources alone is filtered apart: no gradient has to go back there.
     """
     xp, f = array_namespace(f), f[None]
     m_f = window_mean(xp.concat([f, f * f, sources * f], axis=0), weights)
     m_x = window_mean(xp.concat([sources, sources * sources], axis=0), weights)
     mu_f, mu_x = m_f[:1], m_x[:2]
-    moments = (mu_x, mu_f, m_x[2:] - mu_x * mu_x, m_f[1:2] - mu_f * mu_f, m_f[2:] - mu_x * mu_f)
-    return [xp.astype(x, xp.float32) for x in moments]
+    return mu_x, mu_f, m_x[2:] - mu_x * mu_x, m_f[1:2] - mu_f * mu_f, m_f[2:] - mu_x * mu_f
 
 
 def _wide(f: Float[Any, "b h w"], a: Float[Any, "b h w"], b: Float[Any, "b h w"]) -> tuple[Any, Any]:
+    """F and both sources as float64 (which autocast leaves alone).
+
+    σ² = E x² − μ² is a difference of numbers near 255²; SSIM's C2 can be 0.0036, VIF counts σ² from 1e-10.
+    """
     xp = array_namespace(f)
     return xp.astype(f, xp.float64), xp.astype(xp.stack([a, b]), xp.float64)
 
@@ -74,7 +76,8 @@ def ssim(
     L, n = (2, 7) if convention == "cddfuse" else (255, 7)
     sample = n * n / (n * n - 1)
     C1, C2 = (0.01 * L) ** 2, (0.03 * L) ** 2 / sample
-    mu_x, mu_f, var_x, var_f, cov = _moments(*_wide(f, a, b), (1 / n,) * n)
+    moments = _moments(*_wide(f, a, b), (1 / n,) * n)
+    mu_x, mu_f, var_x, var_f, cov = (xp.astype(x, f.dtype) for x in moments)
     similarity = (2 * mu_x * mu_f + C1) * (2 * cov + C2) / ((mu_x**2 + mu_f**2 + C1) * (var_x + var_f + C2))
     value = xp.sum(mean(similarity), axis=0)
     return value if convention == "cddfuse" else value / 2
@@ -110,17 +113,19 @@ def vif(
     Source: Sheikh and Bovik 2006, doi:10.1109/TIP.2005.859378.
     """
     xp = array_namespace(f)
+    dtype = f.dtype
     f, sources = _wide(f, a, b)
     kept: Any = 0.0
     total: Any = 0.0
     for n in (17, 9, 5, 3):
         if n < 17:
             f, sources = (window_mean(x, gaussian(n), stride=2) for x in (f, sources))
-        _, _, var_x, var_f, cov = _moments(f, sources, gaussian(n))
-        shared = (var_x > EPS) & (var_f > EPS) & (cov > 0)  # elsewhere f tells nothing of x: g = 0
+        var_x, var_f, cov = (xp.astype(x, dtype) for x in _moments(f, sources, gaussian(n))[2:])
+        varies = var_x > EPS
+        shared = varies & (var_f > EPS) & (cov > 0)  # elsewhere f tells nothing of x: g = 0
+        var_x = xp.where(varies, var_x, xp.zeros_like(var_x))
         g = xp.where(shared, cov, xp.zeros_like(cov)) / (xp.where(shared, var_x, xp.ones_like(cov)) + EPS)
         noise = xp.clip(var_f - g * cov, EPS) + SIGMA_N_SQUARED
-        var_x = xp.clip(var_x, 0)
         kept = kept + xp.sum(xp.log1p(g * g * var_x / noise), axis=(-2, -1))
         total = total + xp.sum(xp.log1p(var_x / SIGMA_N_SQUARED), axis=(-2, -1))
     some = total > 0
