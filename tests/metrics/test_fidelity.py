@@ -1,0 +1,60 @@
+"""`function` against SciPy's Spearman, and its differentiable twin against Pearson."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import pearsonr, spearmanr
+
+from haarmony.metrics import function, function_pearson, score
+
+
+def test_against_scipy(triple):
+    f, _, b = triple
+    region = b > 25.5
+    assert function(f, b) == pytest.approx(spearmanr(f[region], b[region])[0])
+    assert function_pearson(f, b) == pytest.approx(
+        pearsonr(f[region].astype(float), b[region].astype(float))[0]
+    )
+    assert (
+        score(*triple, metrics=["function"])["function"]
+        == function(f, b, convention="cddfuse")
+        == function(f, b)
+    )
+
+
+def test_region_is_strictly_above_a_tenth():
+    """Of max 100 the levels 5 and 10 do not count, whatever f shows there."""
+    b = np.array([[100, 80, 60, 10, 5, 0]], np.uint8)
+    for f in ([30, 20, 10, 255, 0, 9], [30, 20, 10, 0, 255, 77]):
+        f = np.array([f], np.uint8)
+        assert function(f, b) == pytest.approx(1)
+        assert function_pearson(f, b) == pytest.approx(1)
+    assert function(255 - b, b) == pytest.approx(-1)
+
+
+def test_ranks_ignore_a_monotone_display(triple):
+    _, _, b = triple
+    assert function((b / 255) ** 4, b / 255) == pytest.approx(1)
+    assert function_pearson((b / 255) ** 4, b / 255) < 0.99
+
+
+def test_nothing_to_correlate(triple):
+    f, _, _ = triple
+    flat = np.full_like(f, 200)
+    for metric in (function, function_pearson):
+        assert (
+            metric(f, np.zeros_like(f))
+            == metric(flat, f)
+            == metric(f, flat)
+            == metric(f[:1, :1], f[:1, :1])
+            == 0
+        )
+
+
+def test_twin_trains(triple):
+    """Ascent on the twin lifts the metric itself."""
+    a, b = (torch.tensor(x / 255.0) for x in triple[1:])
+    g = a.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(function_pearson(g, b), g)
+    assert function(torch.clamp(a + 20 * gradient, 0, 1), b) > function(a, b) + 0.05
+    assert (gradient[b <= 0.1 * b.max()] == 0).all()
