@@ -7,7 +7,7 @@ An engine answers three calls with NumPy arrays, whatever computes behind it: `e
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,6 +19,7 @@ Condition = Float[np.ndarray, "b k h w"]
 Steps = Int[np.ndarray, " b"]
 
 
+@runtime_checkable
 class Engine(Protocol):
     """The three networks as functions of float32 arrays on the codec's grid."""
 

@@ -38,5 +38,5 @@ def dump(path: Path, content: BaseModel) -> None:
     import tomli_w
 
     part = path.with_name(f"{path.name}.part")
-    part.write_text(tomli_w.dumps(content.model_dump(mode="json")), encoding="utf-8")
+    part.write_text(tomli_w.dumps(content.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
     part.replace(path)

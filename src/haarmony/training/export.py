@@ -63,7 +63,7 @@ def export(trained: Path, out: Path) -> ModelCard:
         parameters=sum(p.numel() for p in net.parameters()),
         diffusion=recipe.diffusion,
         net=recipe.net.model_dump(),
-        scores=json.loads((folder / "scores.json").read_text(encoding="utf-8"))["scores"],
+        scores=json.loads((folder / "scores.json").read_text(encoding="utf-8")),
         sha256={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(part.iterdir())},
     )
     settings.dump(part / "card.toml", card)

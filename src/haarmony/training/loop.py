@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -141,6 +141,7 @@ class _Run:
                 break
         if log is not None:
             log.close()
+            self._score_best()
             self._say_memory()
         return self.folder
 
@@ -175,8 +176,19 @@ class _Run:
             weights = {name: value.detach().cpu().contiguous() for name, value in self.average.module.state_dict().items()}
             save_file(weights, part / "model.safetensors")
             settings.dump(part / "recipe.toml", self.recipe)
-            checkpoint.write_json(part / "scores.json", {"step": step, "scores": scores})
+            checkpoint.write_json(part / "scores.json", scores)
             checkpoint.replace(part, self.folder / "best")
+
+    def _score_best(self) -> None:
+        """Score the kept weights on the whole validation split: what the model card will say."""
+        best = self.folder / "best"
+        if not best.is_dir():
+            return
+        net = FusionNet(self.recipe.net)
+        net.load_state_dict(load_file(best / "model.safetensors"))
+        scores, _ = validation.score(net, self.recipe, validation.load(self.recipe))
+        checkpoint.write_json(best / "scores.json", scores)
+        self.report(f"best: step {self.state.best_step}, scored on the whole validation split in {best / 'scores.json'}")
 
     def _any(self, flag: bool) -> bool:
         """Whether any process says so, so that all leave the loop at the same step."""
