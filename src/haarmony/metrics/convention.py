@@ -115,7 +115,7 @@ def on_pictures(metric: Callable[P, R]) -> Callable[P, R]:
 
 def eight_bit(x: Any) -> np.ndarray:
     """Grey levels rounded to the integers 0 to 255, to count with, as NumPy."""
-    levels: np.ndarray = np.clip(np.rint(as_numpy(x)), 0, 255).astype(np.intp)
+    levels: np.ndarray = np.clip(np.rint(as_numpy(x)), 0, 255).astype(np.uint8)
     return levels
 
 

@@ -9,19 +9,19 @@ import math
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from haarmony.metrics.convention import Convention, eight_bit, on_pictures
 
 
-def entropy(counts: Float[np.ndarray, "*n"] | Any) -> float:
+def entropy(counts: Int[np.ndarray, " n"]) -> float:
     """Entropy of a histogram, −Σ p log2 p, in bits."""
     p = counts[counts > 0] / counts.sum()
     return float(-(p * np.log2(p)).sum())
 
 
 def _information(x: np.ndarray, y: np.ndarray, top: int) -> float:
-    joint = np.bincount((np.minimum(x, top) * 256 + np.minimum(y, top)).ravel())
+    joint = np.bincount((np.minimum(x, top).astype(np.uint16) * 256 + np.minimum(y, top)).ravel())
     return entropy(np.bincount(x.ravel())) + entropy(np.bincount(y.ravel())) - entropy(joint)
 
 
