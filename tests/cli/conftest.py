@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from haarmony import cli
+from haarmony import cli, weights
 from haarmony.io import write
 
 CHANNELS = 16
@@ -23,7 +23,7 @@ intended_use = "Tests."
 limits = "None: it is exact."
 training_data = "None."
 version = "0"
-parameters = 1
+parameters = 1234567
 
 [diffusion]
 codec = "haar"
@@ -32,6 +32,14 @@ sampler = "ddim"
 steps = 2
 
 [net]
+
+[scores.MRI-CT]
+VIF = 0.638
+SSIM = 1.379
+
+[scores.MRI-PET]
+VIF = 0.931
+function = 0.88
 
 [sha256]
 """
@@ -69,6 +77,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         card += f'"{name}.onnx" = "{hashlib.sha256(content).hexdigest()}"\n'
     (folder / "card.toml").write_text(card)
     return folder
+
+
+@pytest.fixture
+def shipped(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That model under the name of the default one, as if it came with the package."""
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/medical").symlink_to(model)
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "weights")
 
 
 @pytest.fixture
