@@ -1,7 +1,7 @@
 """Run an exported model with ONNX Runtime.
 
-An engine answers three calls with NumPy arrays, whatever computes behind it: `encode` once a pair, `denoise` and
-`refine` at every step. `haarmony.engine_torch` is the same call with torch.
+An engine answers three calls with NumPy arrays, whatever computes behind it: `encode` once a pair, `denoise`
+and `refine` at every step. `haarmony.engine_torch` is the same call with torch.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class OnnxEngine:
         if threads is not None:
             options.intra_op_num_threads = threads
         self._encoder, self._denoiser, self._refiner = (
-            InferenceSession(verified(folder, f"{name}.onnx", card), options, providers=["CPUExecutionProvider"])
+            InferenceSession(
+                verified(folder, f"{name}.onnx", card), options, providers=["CPUExecutionProvider"]
+            )
             for name in ("encoder", "denoiser", "refiner")
         )
 

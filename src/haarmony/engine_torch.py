@@ -1,4 +1,4 @@
-"""Run a model with PyTorch: the same calls as `haarmony.engine`, for GPUs, research and validation in training."""
+"""Run a model with PyTorch: `haarmony.engine`'s calls, for GPUs, research and validation in training."""
 
 from __future__ import annotations
 

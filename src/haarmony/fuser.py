@@ -1,7 +1,7 @@
 """Fuse two aligned pictures with a trained diffusion model.
 
-The path, in order (design, “The data's path”): luma and chroma → pad → encode once → sample in a few steps, each refined
-→ crop → colour. `Fuser` is the only place that knows this order.
+The path, in order (design, “The data's path”): luma and chroma → pad → encode once → sample in a few steps,
+each refined → crop → colour. `Fuser` is the only place that knows this order.
 """
 
 from __future__ import annotations
@@ -36,12 +36,15 @@ Watch = Callable[[int, int, np.ndarray], None]
 class Fuser:
     """A trained model, ready to fuse pairs of any size from 16×16 up."""
 
-    def __init__(self, model: str | Path = "medical", *, engine: str = "onnx", threads: int | None = None) -> None:
+    def __init__(
+        self, model: str | Path = "medical", *, engine: str = "onnx", threads: int | None = None
+    ) -> None:
         """Load a model.
 
         Args:
             model: Name of a shipped model, or a folder that `haarmony export` wrote.
-            engine: "onnx" (ONNX Runtime on the CPU) or "torch" (needs the extra `train`; a GPU where there is one).
+            engine: "onnx" (ONNX Runtime on the CPU) or "torch" (needs the extra `train`; a GPU where there is
+                one).
             threads: Threads of one operator; None takes all cores.
 
         Raises:
@@ -73,22 +76,22 @@ class Fuser:
         """Fuse a pair.
 
         Args:
-            a: First source: a `Picture`, or an array (H, W) or (H, W, 3), uint8, uint16 or float in [0, 1]. For the
-                medical model the MRI.
+            a: First source: a `Picture`, or an array (H, W) or (H, W, 3), uint8, uint16 or float in [0, 1].
+                For the medical model the MRI.
             b: Second source, of the same height and width; CT, PET or SPECT.
             steps: Sampling steps, 1 to T; None takes the model card's.
             seed: Seed of the noise; the same seed gives the same bytes.
-            colour: Whose chroma the result has: "auto" (the coloured source's, the more colourful where both are),
-                "first", "second" or "grey".
+            colour: Whose chroma the result has: "auto" (the coloured source's, the more colourful where both
+                are), "first", "second" or "grey".
             callback: Called after every step.
 
         Returns:
-            What `a` is, at the sources' size and the deeper of their sample types. An array is (H, W) for two grey
-            arrays and for colour="grey", else (H, W, 3).
+            What `a` is, at the sources' size and the deeper of their sample types. An array is (H, W) for two
+            grey arrays and for colour="grey", else (H, W, 3).
 
         Raises:
-            ValueError: Sizes differ, a side is below 16, a value is not finite or not in [0, 1], steps or colour is
-                not one there is.
+            ValueError: Sizes differ, a side is below 16, a value is not finite or not in [0, 1], steps or
+                colour is not one there is.
         """
         pixels_a, pixels_b = (x.pixels if isinstance(x, Picture) else x for x in (a, b))
         check_pair(pixels_a, pixels_b)
@@ -137,7 +140,8 @@ def check_pair(a: Shaped[np.ndarray, "..."], b: Shaped[np.ndarray, "..."]) -> No
     """Refuse two arrays that are no pair of pictures, saying what is wrong.
 
     Raises:
-        ValueError: One is no picture (see `haarmony.io.check_pixels`), they differ in size, or a side is below 16.
+        ValueError: One is no picture (see `haarmony.io.check_pixels`), they differ in size, or a side is
+            below 16.
     """
     for name, pixels in (("first", a), ("second", b)):
         try:
@@ -147,7 +151,7 @@ def check_pair(a: Shaped[np.ndarray, "..."], b: Shaped[np.ndarray, "..."]) -> No
     (height, width), (height_b, width_b) = a.shape[:2], b.shape[:2]
     if (height, width) != (height_b, width_b):
         raise ValueError(
-            f"the sources differ in size: the first is {width}×{height}, the second {width_b}×{height_b} pixels"
+            f"the sources differ in size: {width}×{height} the first, {width_b}×{height_b} the second"
         )
     if min(height, width) < SMALLEST:
         raise ValueError(f"the sources are {width}×{height} pixels; each side must be at least {SMALLEST}")

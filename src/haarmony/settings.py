@@ -1,4 +1,4 @@
-"""TOML files (recipes, model cards) to and from the model that declares their keys; errors name file and key."""
+"""TOML files (recipes, model cards) to and from the models that declare their keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def load(path: Path, kind: type[Settings]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{path}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}") from None
+        raise ValueError(
+            f"{path}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}"
+        ) from None
 
 
 def dump(path: Path, content: BaseModel) -> None:

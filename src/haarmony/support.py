@@ -1,7 +1,7 @@
 """What the sources support: the values that a fused picture may take at each pixel.
 
-A generative model must not invent. At each pixel the fused luma stays within the span of both sources over the 3×3
-neighbourhood, widened by a margin, and where both sources are zero (air) it is zero:
+A generative model must not invent. At each pixel the fused luma stays within the span of both sources over
+the 3×3 neighbourhood, widened by a margin, and where both sources are zero (air) it is zero:
 
     lo = min over 3×3 of min(a, b) − margin,   hi = max over 3×3 of max(a, b) + margin,   f ← clip(f, lo, hi).
 
@@ -17,8 +17,9 @@ from array_api_compat import array_namespace
 from jaxtyping import Float
 
 
-
-def span(a: Float[Any, "*b h w"], b: Float[Any, "*b h w"]) -> tuple[Float[Any, "*b h w"], Float[Any, "*b h w"]]:
+def span(
+    a: Float[Any, "*b h w"], b: Float[Any, "*b h w"]
+) -> tuple[Float[Any, "*b h w"], Float[Any, "*b h w"]]:
     """The smallest and the largest value of both sources in each pixel's 3×3 neighbourhood.
 
     Args:

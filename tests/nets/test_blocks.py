@@ -13,7 +13,7 @@ SMALL = NetConfig(width=8, heads=2, condition_channels=8, step_width=8, denoiser
 
 
 def reference_attention(q, k, v, temperature, cell):
-    """One position at a time: the four windows around it, each window's softmax(τ q̂ k̂ᵀ) v, bilinear weights."""
+    """One position at a time: its four windows, each one's softmax(τ q̂ k̂ᵀ) v, bilinear weights."""
     _, channels, height, width = q.shape
     heads = len(temperature)
     size = channels // heads
@@ -48,9 +48,13 @@ def test_a_single_window_is_restormers_attention():
     generator = torch.Generator().manual_seed(1)
     q, k, v = (torch.randn(1, 4, 4, 4, generator=generator).repeat(1, 1, 3, 3) for _ in range(3))
     temperature = torch.tensor([[[2.0]]])
-    whole = torch.softmax(2.0 * F.normalize(q.flatten(2), dim=2) @ F.normalize(k.flatten(2), dim=2).mT, dim=-1)
+    whole = torch.softmax(
+        2.0 * F.normalize(q.flatten(2), dim=2) @ F.normalize(k.flatten(2), dim=2).mT, dim=-1
+    )
     expected = (whole @ v.flatten(2)).view_as(v)
-    torch.testing.assert_close(windowed_attention(q, k, v, temperature, cell=4), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        windowed_attention(q, k, v, temperature, cell=4), expected, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_norm_gives_unit_root_mean_square_everywhere():
@@ -77,7 +81,9 @@ def test_far_away_pixels_do_not_reach_a_position():
         whole = encoder(*z)
         crop = encoder(*z[..., 16:80, 16:80])
     inner = slice(32 - 8, 32 + 8)
-    torch.testing.assert_close(crop[..., inner, inner], whole[..., 16:80, 16:80][..., inner, inner], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        crop[..., inner, inner], whole[..., 16:80, 16:80][..., inner, inner], rtol=0, atol=1e-5
+    )
 
 
 def test_cross_attention_answers_with_the_other_modality():
@@ -101,7 +107,9 @@ def test_every_weight_of_the_blocks_matters():
     torch.manual_seed(5)
     for block in (HaarTransformerBlock(8, heads=2), TransposedAttention(8, heads=2)):
         block(torch.randn(1, 8, 32, 32)).square().sum().backward()
-        unused = [name for name, p in block.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+        unused = [
+            name for name, p in block.named_parameters() if p.grad is None or not p.grad.abs().max() > 0
+        ]
         assert unused == []
 
 

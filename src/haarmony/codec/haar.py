@@ -27,10 +27,14 @@ def dwt(
         ValueError: H or W is odd.
     """
     _check_divisible(x, 2)
-    top, bottom = x[:, :, 0::2, :], x[:, :, 1::2, :]
-    low, high = (top + bottom) * 0.5, (top - bottom) * 0.5
-    p, q, r, s = low[..., 0::2], low[..., 1::2], high[..., 0::2], high[..., 1::2]
-    return p + q, p - q, r + s, r - s
+    xp = array_namespace(x)
+    b, c, h, w = x.shape[0], x.shape[1], x.shape[2] // 2, x.shape[3] // 2
+    # ONNX Runtime takes one transpose and whole slices more quickly than strided slices.
+    blocks = xp.permute_dims(xp.reshape(x, (b, c, h, 2, w, 2)), (3, 5, 0, 1, 2, 4))
+    left, right = blocks[:, 0, ...], blocks[:, 1, ...]
+    low_left, high_left = (left[0, ...] + left[1, ...]) * 0.5, (left[0, ...] - left[1, ...]) * 0.5
+    low_right, high_right = (right[0, ...] + right[1, ...]) * 0.5, (right[0, ...] - right[1, ...]) * 0.5
+    return low_left + low_right, low_left - low_right, high_left + high_right, high_left - high_right
 
 
 def idwt(

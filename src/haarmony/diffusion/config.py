@@ -21,7 +21,7 @@ class DiffusionConfig(BaseModel):
     timesteps: int = Field(1000, ge=1, description="T")
     schedule: Literal["cosine", "linear"] = "cosine"
     beta_1: float = Field(1e-6, gt=0, lt=1, description="first β of the linear schedule")
-    beta_T: float = Field(1e-2, gt=0, lt=1, description="last β of the linear schedule")
+    beta_T: float = Field(1e-2, gt=0, lt=1, description="last β of the linear schedule")  # noqa: N815
     zero_terminal_snr: bool = True
     prediction: Literal["eps", "x_0", "v"] = "x_0"
     sampler: Literal["ddim", "ddpm"] = "ddim"

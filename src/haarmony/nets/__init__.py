@@ -1,4 +1,4 @@
-"""The network: conditioning encoder, denoiser and refiner over a codec's latents, and the configuration that sizes them."""
+"""The network: conditioning encoder, denoiser and refiner over a codec's latents, and their sizes."""
 
 from __future__ import annotations
 

@@ -4,9 +4,10 @@ Transposed attention (MDTA) takes channels as tokens, so its cost is linear in t
 
     A = softmax(τ · q kᵀ / (‖q‖ ‖k‖)),   y = A v,   q, k, v of shape (channels of a head, positions).
 
-Restormer sums q kᵀ over the whole picture, which makes the result depend on the picture's size and on how it is tiled.
-Here the sums run over overlapping windows of 2×2 cells and each position blends the four windows that cover it with
-bilinear weights: local statistics (the test-time local converter), no seams, the same answer for a crop and a whole.
+Restormer sums q kᵀ over the whole picture, which makes the result depend on the picture's size and on how it
+is tiled. Here the sums run over overlapping windows of 2×2 cells and each position blends the four windows
+that cover it with bilinear weights: local statistics (the test-time local converter), no seams, the same
+answer for a crop and a whole.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name every torch reader knows
 
 CELL = 8
-"""Side of a cell in grid positions; height and width of what `windowed_attention` sees are multiples of it."""
+"""Side of a cell in grid positions; what `windowed_attention` sees is a multiple of it high and wide."""
 
 
 class Norm(nn.Module):
-    """Root-mean-square normalisation of each position over its channels: nothing depends on the picture's size."""
+    """Root-mean-square normalisation over the channels, so that nothing depends on the picture's size."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -103,7 +104,7 @@ class FeedForward(nn.Module):
 
 
 class TimedFeedForward(nn.Module):
-    """A residual GDFN whose normalised input the step t scales and shifts: x + GDFN((1 + s_t) ⊙ Norm(x) + b_t)."""
+    """A residual GDFN modulated by the step t: x + GDFN((1 + s_t) ⊙ Norm(x) + b_t)."""
 
     def __init__(self, channels: int, *, time_channels: int, expansion: float = 2.0) -> None:
         super().__init__()
@@ -121,10 +122,14 @@ class TimedFeedForward(nn.Module):
 class TimestepEmbedding(nn.Module):
     """Sinusoids of t, then an MLP (DDPM, after Vaswani et al. 2017): (B,) → (B, channels)."""
 
+    omega: Tensor
+
     def __init__(self, channels: int, *, frequencies: int = 32) -> None:
         super().__init__()
         self.register_buffer("omega", torch.exp(torch.linspace(0, -9.21, frequencies)), persistent=False)
-        self.mlp = nn.Sequential(nn.Linear(2 * frequencies, channels), nn.SiLU(), nn.Linear(channels, channels), nn.SiLU())
+        self.mlp = nn.Sequential(
+            nn.Linear(2 * frequencies, channels), nn.SiLU(), nn.Linear(channels, channels), nn.SiLU()
+        )
 
     def forward(self, t: Tensor) -> Tensor:  # (B,) in 1..T
         angle = t[:, None].to(self.omega.dtype) * self.omega

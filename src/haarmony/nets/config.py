@@ -10,9 +10,13 @@ class NetConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    latent_channels: int = Field(16, ge=1, description="channels of the codec's latent: 16 for two-level Haar")
+    latent_channels: int = Field(
+        16, ge=1, description="channels of the codec's latent: 16 for two-level Haar"
+    )
     width: int = Field(32, ge=4, description="channels of an encoder branch")
-    depth: int = Field(1, ge=0, description="Haar-wavelet Transformer blocks in a branch before the cross-attention")
+    depth: int = Field(
+        1, ge=0, description="Haar-wavelet Transformer blocks in a branch before the cross-attention"
+    )
     heads: int = Field(4, ge=1)
     condition_channels: int = Field(48, ge=4)
     step_width: int = Field(64, ge=4, description="channels of the denoiser and the refiner")

@@ -12,10 +12,10 @@ from haarmony.nets.blocks import Norm, TimedFeedForward, TimestepEmbedding
 
 
 class StepNetwork(nn.Module):
-    """The stack that denoiser and refiner share: join latent and condition, gated blocks modulated by t, project.
+    """What denoiser and refiner share: join latent and condition, gated blocks modulated by t, project.
 
-    A linear path beside the blocks reads the inputs directly, so that the blocks learn only what is not linear; it
-    and the projection start at zero, and so does the network's output.
+    A linear path beside the blocks reads the inputs directly, so that the blocks learn only what is not
+    linear; it and the projection start at zero, and so does the network's output.
     """
 
     def __init__(self, latent_channels: int, condition_channels: int, *, width: int, depth: int) -> None:
@@ -27,9 +27,8 @@ class StepNetwork(nn.Module):
         self.norm = Norm(width)
         self.out = nn.Conv2d(width, latent_channels, 3, padding=1)
         self.linear = nn.Conv2d(joined, latent_channels, 1)
-        for layer in (self.out, self.linear):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for parameter in (*self.out.parameters(), *self.linear.parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(self, z: Tensor, condition: Tensor, t: Tensor) -> Tensor:
         joined = torch.cat([z, condition], dim=1)  # (B, latent + condition, h, w)
@@ -43,8 +42,8 @@ class StepNetwork(nn.Module):
 class Denoiser(StepNetwork):
     """(z_t (B, latent, h, w), condition, t (B,)) → prediction (B, latent, h, w).
 
-    Untrained it answers with the last latent of the condition, that of the pixel-wise maximum: an x_0-prediction starts
-    at the strongest simple baseline (other kinds leave it within a few steps).
+    Untrained it answers with the last latent of the condition, that of the pixel-wise maximum: an
+    x_0-prediction starts at the strongest simple baseline (other kinds leave it within a few steps).
     """
 
     def __init__(self, latent_channels: int, condition_channels: int, *, width: int, depth: int) -> None:

@@ -1,4 +1,4 @@
-"""The refiner n_θ(x̃_0, condition, t): turns the one-step estimate into the fused latent x̄_0 (Algorithm 1, line 9).
+"""The refiner n_θ(x̃_0, condition, t): from the one-step estimate to the fused latent (Algorithm 1, line 9).
 
 It corrects: x̄_0 = x̃_0 + n(x̃_0, condition, t), and the correction starts at zero. The fusion losses act here.
 """

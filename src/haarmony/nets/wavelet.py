@@ -1,8 +1,8 @@
 """The Haar-wavelet Transformer block: attention where the energy is, convolution where the edges are.
 
 One orthonormal Haar level splits the features into LL and the detail bands LH, HL, HH, each at half the size.
-Transposed attention works on LL, at a quarter of its cost on the whole; a gated depth-wise convolution works on each
-detail band; the inverse transform puts the two back together, and a gated feed-forward follows.
+Transposed attention works on LL, at a quarter of its cost on the whole; a gated depth-wise convolution works
+on each detail band; the inverse transform puts the two back together, and a gated feed-forward follows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from haarmony.nets.blocks import CELL, FeedForward, Norm, TransposedAttention
 
 
 class HaarTransformerBlock(nn.Module):
-    """x + W⁻¹[MDTA(LL), gate(LH, HL, HH)](Norm x), then x + GDFN(Norm x); height and width multiples of `CELL`."""
+    """x + W⁻¹[MDTA(LL), gate(LH, HL, HH)](Norm x), then x + GDFN(Norm x); sizes are multiples of `CELL`."""
 
     def __init__(self, channels: int, *, heads: int) -> None:
         super().__init__()
@@ -31,6 +31,8 @@ class HaarTransformerBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
         ll, lh, hl, hh = dwt(self.norm(x))
         details = torch.cat([lh, hl, hh], dim=1)
-        details = self.detail_out(F.gelu(self.detail_gate(details)) * self.detail_value(details)).chunk(3, dim=1)
+        details = self.detail_out(F.gelu(self.detail_gate(details)) * self.detail_value(details)).chunk(
+            3, dim=1
+        )
         x = x + idwt(self.attention(ll), *details)
         return x + self.feed_forward(self.norm_out(x))

@@ -1,15 +1,15 @@
 """Algorithm 1 of the thesis (after Diff-IF, Yi et al. 2024), line by line.
 
-     1  initialise the fusion-knowledge prior Φ(P)              haarmony.prior, run once before training
-     2  while true:                                             haarmony.training.loop
-     3      t ~ Uniform(1, …, T)                                draw_steps
-     4      x_0 ~ Φ(P)                                          Algorithm1.forward, from here
-     5      ε ~ N(0, I)
-     6      x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε
-     7      ε̂_t ← ε_θ(x_t, a, b, t)
-     8      x̃_0 = (x_t − √(1 − ᾱ_t) ε̂_t) / √ᾱ_t                 or the conversion from v or x_0
-     9      x̄_0 ← n_θ(x̃_0, a, b, t)
-    10      gradient step on ∇_θ L                              haarmony.training.loop
+ 1  initialise the fusion-knowledge prior Φ(P)              haarmony.prior, run once before training
+ 2  while true:                                             haarmony.training.loop
+ 3      t ~ Uniform(1, …, T)                                draw_steps
+ 4      x_0 ~ Φ(P)                                          Algorithm1.forward, from here
+ 5      ε ~ N(0, I)
+ 6      x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε
+ 7      ε̂_t ← ε_θ(x_t, a, b, t)
+ 8      x̃_0 = (x_t − √(1 − ᾱ_t) ε̂_t) / √ᾱ_t                 or the conversion from v or x_0
+ 9      x̄_0 ← n_θ(x̃_0, a, b, t)
+10      gradient step on ∇_θ L                              haarmony.training.loop
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Algorithm1(nn.Module):
         self.process = Process(diffusion.make_schedule())
         self.codec = CODECS[diffusion.codec]()
 
-    def forward(self, a: Tensor, b: Tensor, target: Tensor, functional: Tensor, t: Tensor, eps: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, a: Tensor, b: Tensor, target: Tensor, functional: Tensor, t: Tensor, eps: Tensor
+    ) -> dict[str, Tensor]:
         """The loss terms of a batch.
 
         Args:
@@ -68,7 +70,10 @@ class Algorithm1(nn.Module):
         noise = (prediction - process.target(kind, x_0, eps, t)).square().flatten(1).mean(1)
         terms = {"noise": noise, **fusion_terms(fused, raw, a, b, target, functional, self.loss)}
         means = {name: term.mean() for name, term in terms.items()}
-        return {"loss": torch.stack([getattr(self.loss, name) * mean for name, mean in means.items()]).sum(), **means}
+        return {
+            "loss": torch.stack([getattr(self.loss, name) * mean for name, mean in means.items()]).sum(),
+            **means,
+        }
 
 
 def draw_steps(
@@ -76,4 +81,6 @@ def draw_steps(
 ) -> np.ndarray:
     """Line 3: t ~ Uniform(1, …, T), but with probability `sampled` one of the steps that sampling visits."""
     visited = schedule.timesteps(diffusion.steps, diffusion.spacing)
-    return np.where(rng.random(batch) < sampled, rng.choice(visited, batch), rng.integers(1, schedule.T + 1, batch))
+    return np.where(
+        rng.random(batch) < sampled, rng.choice(visited, batch), rng.integers(1, schedule.T + 1, batch)
+    )

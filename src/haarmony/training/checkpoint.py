@@ -33,10 +33,10 @@ class State:
 def save(
     folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, state: State
 ) -> None:
-    """Write a checkpoint beside `folder` and put it in its place, so that a crash leaves the old one or the new one."""
+    """Write a checkpoint beside `folder`, then put it in its place: a crash leaves the old one or the new."""
     part = fresh(folder)
-    save_file(_tensors(model), part / "model.safetensors")
-    save_file(_tensors(average), part / "average.safetensors")
+    save_file(tensors(model), part / "model.safetensors")
+    save_file(tensors(average), part / "average.safetensors")
     moments = {
         f"{index}.{name}": torch.as_tensor(value).contiguous()
         for index, entries in optimiser.state_dict()["state"].items()
@@ -64,7 +64,9 @@ def load(folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.op
         return State(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
     except Exception as error:
         # Whatever is wrong with the files, to the user it is one thing: this checkpoint cannot be resumed.
-        raise ValueError(f"{folder}: not a checkpoint of this recipe ({str(error).splitlines()[0]})") from error
+        raise ValueError(
+            f"{folder}: not a checkpoint of this recipe ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def fresh(folder: Path) -> Path:
@@ -92,7 +94,8 @@ def recover(folder: Path) -> None:
         old.rename(folder)
 
 
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
+def tensors(module: nn.Module) -> dict[str, Tensor]:
+    """A module's state as safetensors takes it."""
     return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
 
 

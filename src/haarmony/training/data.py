@@ -1,7 +1,7 @@
 """Training and validation pairs: lumas in memory, random crops from an explicit generator.
 
-A batch depends only on the generator it is given. The loop makes one from (seed, step, process), so that a resumed run
-draws exactly what an unbroken one would have drawn, without any state to save.
+A batch depends only on the generator it is given. The loop makes one from (seed, step, process), so that a
+resumed run draws exactly what an unbroken one would have drawn, without any state to save.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def files(config: DataConfig, pair_set: PairSet, split: str) -> list[jobs.Pair]:
     """The files of one split ("train" or "val") of one set, in the split's order.
 
     Raises:
-        ValueError: The splits file is not readable, lacks the set or the split, or names a stem that has no files.
+        ValueError: The splits file is not readable, lacks the set or the split, or names a stem that has no
+            files.
         OSError: A file or folder cannot be opened.
     """
     root = Path(config.root)
@@ -72,7 +73,9 @@ def files(config: DataConfig, pair_set: PairSet, split: str) -> list[jobs.Pair]:
     missing = [str(stem) for stem in stems if stem not in found]
     if missing or not stems:
         problem = f"no pair {missing[0]} ({len(missing)} missing)" if missing else f"split '{split}' is empty"
-        raise ValueError(f"{path}: '{pair_set.split}': {problem} in {root / pair_set.a} and {root / pair_set.b}")
+        raise ValueError(
+            f"{path}: '{pair_set.split}': {problem} in {root / pair_set.a} and {root / pair_set.b}"
+        )
     return [found[stem] for stem in stems]
 
 
@@ -105,7 +108,9 @@ def load_training(config: DataConfig, search: SearchConfig, out: Path, *, report
             if progress.entry is None:
                 raise progress.error or ValueError(f"{progress.stem}: no target")
             winners[progress.entry.winner] += 1
-        report(f"prior {pair_set.name}: " + ", ".join(f"{name} {count}" for name, count in winners.most_common()))
+        report(
+            f"prior {pair_set.name}: " + ", ".join(f"{name} {count}" for name, count in winners.most_common())
+        )
         targets = [prior.load(out / pair_set.name, pair.stem) for pair in pairs]
         loaded.append(Training(pair_set, [load_pair(pair) for pair in pairs], targets))
     return loaded
@@ -127,14 +132,16 @@ def _draw_one(
     training: Training, rng: np.random.Generator, *, crop: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     i = rng.integers(len(training.pairs))
-    a, b, target = (_at_least(x, crop) for x in (training.pairs[i].a, training.pairs[i].b, training.targets[i]))
+    a, b, target = (
+        _at_least(x, crop) for x in (training.pairs[i].a, training.pairs[i].b, training.targets[i])
+    )
     height, width = a.shape
     for _ in range(4):  # a crop of mere air teaches nothing; a few tries find tissue
         y, x = rng.integers(height - crop + 1), rng.integers(width - crop + 1)
         window = slice(y, y + crop), slice(x, x + crop)
         if np.maximum(a[window], b[window]).mean() > 0.05:
             break
-    turns, flip, swap = rng.integers(4), rng.integers(2), rng.random() < training.set.swap
+    turns, flip, swap = int(rng.integers(4)), rng.integers(2), rng.random() < training.set.swap
     pictures = [np.rot90(picture[window], turns) for picture in ((b, a, target) if swap else (a, b, target))]
     if flip:
         pictures = [np.fliplr(picture) for picture in pictures]
@@ -144,4 +151,3 @@ def _draw_one(
 
 def _at_least(x: np.ndarray, side: int) -> np.ndarray:
     return np.pad(x, [(0, max(0, side - n)) for n in x.shape], mode="symmetric")
-

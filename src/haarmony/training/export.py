@@ -1,4 +1,4 @@
-"""From a training run to a model folder: safetensors, three ONNX graphs with dynamic sizes, and the model card."""
+"""From a training run to a model folder: safetensors, three ONNX graphs of any size, and the model card."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ def _write_graphs(net: FusionNet, recipe: Recipe, folder: Path) -> None:
     batch, rows, columns = Dim("batch", max=1024), Dim("rows", max=4096), Dim("columns", max=4096)
     for name, (network, inputs, output) in graphs.items():
         shapes = tuple(
-            {0: batch, 2: grid * rows, 3: grid * columns} if x.ndim == 4 else {0: batch} for x in inputs.values()
+            {0: batch, 2: grid * rows, 3: grid * columns} if x.ndim == 4 else {0: batch}
+            for x in inputs.values()
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's notices of its own deprecations

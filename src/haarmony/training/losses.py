@@ -1,8 +1,9 @@
 """The terms of the training loss, one value an image, all of them smaller for a better picture.
 
-Diff-IF's terms act on the refined luma f: L1 to the prior's target, to the pixel-wise maximum, and to the sources'
-stronger gradient, and SSIM. The gradient is signed: of the two Sobel responses the one of larger magnitude, with its sign.
-The others are the fusion metrics themselves (`haarmony.metrics`, cddfuse convention), negated, and two guards:
+Diff-IF's terms act on the refined luma f: L1 to the prior's target, to the pixel-wise maximum, and to the
+sources' stronger gradient, and SSIM. The gradient is signed: of the two Sobel responses the one of larger
+magnitude, with its sign. The others are the fusion metrics themselves (`haarmony.metrics`, cddfuse
+convention), negated, and two guards:
 
     span       how far f leaves what the sources support, before projection
     function   relu(r(max) + margin − r(f)), r the Pearson correlation with b inside its uptake region
@@ -45,7 +46,12 @@ def fusion_terms(
         terms["gradient"] = _mean(torch.abs(sobel(f) - stronger(sobel(a), sobel(b))))
     if config.span:
         terms["span"] = _mean(torch.abs(raw - f))
-    for name, metric in (("ssim", metrics.ssim), ("vif", metrics.vif), ("qabf", metrics.qabf), ("scd", metrics.scd)):
+    for name, metric in (
+        ("ssim", metrics.ssim),
+        ("vif", metrics.vif),
+        ("qabf", metrics.qabf),
+        ("scd", metrics.scd),
+    ):
         if getattr(config, name):
             terms[name] = -metric(f, a, b, convention="cddfuse")
     if config.function and functional.any():
@@ -56,7 +62,10 @@ def fusion_terms(
 
 def sobel(x: Tensor) -> Tensor:
     """Horizontal and vertical Sobel responses on [0, 1] luma: (B, 1, H, W) → (B, 2, H, W)."""
-    kernel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=x.dtype, device=x.device) / 4
+    kernel = (
+        torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=x.dtype, device=x.device)
+        / 4
+    )
     return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), torch.stack([kernel, kernel.T])[:, None])
 
 

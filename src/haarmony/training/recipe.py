@@ -1,6 +1,7 @@
 """A recipe: everything that a training run depends on, in one TOML file.
 
-The run directory keeps the recipe as resolved, so that a model can be rebuilt from it. An unknown key is an error.
+The run directory keeps the recipe as resolved, so that a model can be rebuilt from it. An unknown key is an
+error.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ class PairSet(_Frozen):
     a: str = Field(description="folder of first sources")
     b: str = Field(description="folder of second sources")
     split: str = Field(description="key in the splits file that holds this set's train and val stems")
-    functional: bool = Field(False, description="the second source shows function (PET, SPECT), which fusing must keep")
+    functional: bool = Field(
+        False, description="the second source shows function (PET, SPECT), which fusing must keep"
+    )
     swap: float = Field(0.0, ge=0, le=1, description="probability that training exchanges the two sources")
 
 
@@ -65,7 +68,9 @@ class OptimiserConfig(_Frozen):
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema: float = Field(0.995, ge=0, lt=1)
     precision: Literal["no", "bf16"] = "no"
-    sampled_steps: float = Field(0.5, ge=0, le=1, description="share of images whose t is one that sampling visits")
+    sampled_steps: float = Field(
+        0.5, ge=0, le=1, description="share of images whose t is one that sampling visits"
+    )
 
 
 class ValidationConfig(_Frozen):
@@ -92,4 +97,3 @@ class Recipe(_Frozen):
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     validation: ValidationConfig = ValidationConfig()
-

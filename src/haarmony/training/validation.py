@@ -34,7 +34,7 @@ def load(recipe: Recipe, *, pairs: int | None = None) -> list[tuple[PairSet, lis
 def score(
     net: FusionNet, recipe: Recipe, sets: list[tuple[PairSet, list[Pair]]]
 ) -> tuple[Scores, UInt8[np.ndarray, "h w"]]:
-    """Mean metrics of every set (cddfuse convention), and a, b, fused of each set's middle pair as one picture."""
+    """Mean metrics of every set (cddfuse convention), and its middle pair's a, b, fused as one picture."""
     engine = TorchEngine(net)
     scores: Scores = {}
     rows = []
@@ -55,15 +55,18 @@ def score(
 def measure(fused: Float[np.ndarray, "h w"], pair: Pair, *, functional: bool) -> dict[str, float]:
     """The shown metrics of one fused luma, as it would be read back from an 8-bit file."""
     f = np.rint(255 * fused) / 255
-    row = {name: float(value) for name, value in metrics.score(f, pair.a, pair.b, convention="cddfuse", metrics=SHOWN).items()}
+    row = {
+        name: float(value)
+        for name, value in metrics.score(f, pair.a, pair.b, convention="cddfuse", metrics=SHOWN).items()
+    }
     if functional:
         row["function"] = float(metrics.function(f, pair.b))
         row["function_maximum"] = float(metrics.function(np.maximum(pair.a, pair.b), pair.b))
     return row
 
 
-def total(scores: Scores, recipe: Recipe) -> float:
-    """One number to choose the best checkpoint by: Σ weight · metric, less what function falls short of the maximum's."""
+def total(scores: Scores) -> float:
+    """What the best checkpoint has most of: Σ weight · metric, less what function lacks to the maximum's."""
     values = []
     for row in scores.values():
         shortfall = max(0.0, row["function_maximum"] - row["function"]) if "function" in row else 0.0

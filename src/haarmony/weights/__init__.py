@@ -1,8 +1,8 @@
 """Model cards and the weights that ship with the package.
 
 A model is a folder: `card.toml` says what it is, how it samples and what its files' sha256 are; beside it lie
-`encoder.onnx`, `denoiser.onnx`, `refiner.onnx` for serving and `model.safetensors` for torch. Nothing is downloaded and
-no file can run code; a file whose sha256 is not the card's is not loaded.
+`encoder.onnx`, `denoiser.onnx`, `refiner.onnx` for serving and `model.safetensors` for torch. Nothing is
+downloaded and no file can run code; a file whose sha256 is not the card's is not loaded.
 """
 
 from __future__ import annotations
@@ -53,5 +53,7 @@ def verified(folder: Path, name: str, card: ModelCard) -> bytes:
         raise ValueError(f"{folder / 'card.toml'}: lists no file {name}")
     content = (folder / name).read_bytes()
     if hashlib.sha256(content).hexdigest() != expected:
-        raise ValueError(f"{folder / name}: sha256 differs from the model card's; the file is damaged or not this model's")
+        raise ValueError(
+            f"{folder / name}: sha256 differs from the model card's; the file is damaged or not this model's"
+        )
     return content

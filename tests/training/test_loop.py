@@ -1,0 +1,139 @@
+"""A whole run: resume bit for bit, refusal to overwrite, several processes, frozen losses, export."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from haarmony import Fuser, settings
+from haarmony.engine_torch import TorchEngine
+from haarmony.training import train
+from haarmony.training.export import export
+from haarmony.training.loop import learning_rate
+from haarmony.training.recipe import OptimiserConfig, Recipe
+from haarmony.weights import load_card
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*torch.utils.tensorboard.*:DeprecationWarning", "ignore:.*distutils.*:DeprecationWarning"
+)
+
+
+def bytes_of(run):
+    names = ("model", "average", "optimiser")
+    return [(run / "checkpoint" / f"{name}.safetensors").read_bytes() for name in names]
+
+
+def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(recipe_path, tmp_path):
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    train(recipe_path, out=unbroken, report=lambda line: None)
+    lines = []
+    train(recipe_path, out=broken, max_time=1e-6, report=lines.append)
+    assert any("stopped after" in line and "at step 1" in line for line in lines)
+    assert bytes_of(broken) != bytes_of(unbroken)
+    train(recipe_path, out=broken, resume=True, report=lambda line: None)
+    assert bytes_of(broken) == bytes_of(unbroken)
+    assert json.loads((broken / "checkpoint" / "state.json").read_text())["step"] == 4
+
+
+def test_run_directory_holds_what_rebuilds_the_model(recipe_path, tmp_path):
+    lines = []
+    run = train(recipe_path, out=tmp_path / "run", report=lines.append)
+    assert settings.load(run / "recipe.toml", Recipe) == settings.load(recipe_path, Recipe)
+    assert set(json.loads((run / "best" / "scores.json").read_text())["uptake"]) == {
+        "MI", "SCD", "VIF", "Qabf", "SSIM", "function", "function_maximum",
+    }  # fmt: skip
+    assert list((run / "tensorboard").iterdir())
+    assert any(line.startswith("peak memory") for line in lines)
+    weights = load_file(run / "best" / "model.safetensors")
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_an_existing_run_is_neither_overwritten_nor_resumed_with_another_recipe(recipe_path, tmp_path):
+    run = train(recipe_path, out=tmp_path / "run", max_time=1e-6, report=lambda line: None)
+    before = bytes_of(run)
+    with pytest.raises(ValueError, match="holds a run already"):
+        train(recipe_path, out=run)
+    recipe_path.write_text(recipe_path.read_text().replace("batch = 2", "batch = 3"))
+    with pytest.raises(ValueError, match="differs from the recipe"):
+        train(recipe_path, out=run, resume=True)
+    with pytest.raises(ValueError, match="no checkpoint to resume"):
+        train(recipe_path, out=tmp_path / "elsewhere", resume=True)
+    assert bytes_of(run) == before
+
+
+def test_a_damaged_checkpoint_is_one_clear_line(recipe_path, tmp_path):
+    run = train(recipe_path, out=tmp_path / "run", max_time=1e-6, report=lambda line: None)
+    path = run / "checkpoint" / "average.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="not a checkpoint of this recipe"):
+        train(recipe_path, out=run, resume=True, report=lambda line: None)
+
+
+def test_two_processes_train_one_model(recipe_path, tmp_path):
+    """The documented launch line; each process draws its own batches, so the model is another one."""
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "haarmony",
+        "train",
+    ]
+    run = tmp_path / "two"
+    done = subprocess.run(
+        [*command, str(recipe_path), "--out", str(run)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((run / "checkpoint" / "state.json").read_text())["step"] == 4
+    assert done.stdout.count("peak memory") == 1
+    one = train(recipe_path, out=tmp_path / "one", report=lambda line: None)
+    assert bytes_of(run) != bytes_of(one)
+
+
+def test_learning_rate_rises_then_falls():
+    config = OptimiserConfig(steps=1000, warmup=10, learning_rate=1.0)
+    rates = [learning_rate(config, step) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.1)
+    assert np.argmax(rates) == 9
+    assert rates[500] == pytest.approx(0.505)
+    assert rates[-1] == pytest.approx(0.01, abs=1e-4)
+
+
+def test_exported_graphs_agree_with_torch_at_any_size(recipe_path, tmp_path):
+    model = tmp_path / "model"
+    export(train(recipe_path, out=tmp_path / "run", report=lambda line: None), model)
+    card = load_card(model)
+    fuser, torch_fuser = Fuser(model), Fuser(model, engine="torch")
+    assert isinstance(torch_fuser._engine, TorchEngine)
+    rng = np.random.default_rng(0)
+    for shape in ((64, 64), (16, 16), (37, 90)):
+        a, b = rng.random((2, *shape))
+        np.testing.assert_allclose(fuser(a, b), torch_fuser(a, b), atol=1e-3)
+        np.testing.assert_array_equal(fuser(a, b), fuser(a, b))
+    assert card.name == "tiny"
+    assert card.parameters == sum(value.numel() for value in load_file(model / "model.safetensors").values())
+    assert card.scores["grey"]["VIF"] > 0
+    assert sorted(card.sha256) == ["denoiser.onnx", "encoder.onnx", "model.safetensors", "refiner.onnx"]
+
+    for name in ("refiner.onnx", "model.safetensors"):
+        content = bytearray((model / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (model / name).write_bytes(bytes(content))
+        with pytest.raises(ValueError, match=f"{name}: sha256 differs"):
+            Fuser(model, engine="torch" if name.endswith("safetensors") else "onnx")
+
+
+def test_export_refuses_what_is_no_run_and_what_exists(tmp_path):
+    with pytest.raises(ValueError, match="no trained model here"):
+        export(tmp_path, tmp_path / "model")
+    assert not (tmp_path / "model").exists()

@@ -1,0 +1,90 @@
+"""Loss terms on cases that can be worked by hand, and Algorithm 1 against its lines written out."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from haarmony.codec import CODECS
+from haarmony.diffusion.config import DiffusionConfig
+from haarmony.nets import FusionNet, NetConfig
+from haarmony.training.algorithm import Algorithm1, draw_steps
+from haarmony.training.losses import fusion_terms, sobel, stronger
+from haarmony.training.recipe import LossConfig
+
+NET = NetConfig(width=8, heads=2, condition_channels=8, step_width=8, denoiser_depth=1, refiner_depth=1)
+LOSS = LossConfig(vif=0.0)
+
+
+def test_sobel_equals_scipy():
+    x = np.random.default_rng(0).random((9, 11))
+    horizontal, vertical = sobel(torch.from_numpy(x)[None, None])[0]
+    np.testing.assert_allclose(horizontal, ndimage.sobel(x, axis=1, mode="nearest") / 4, atol=1e-12)
+    np.testing.assert_allclose(vertical, ndimage.sobel(x, axis=0, mode="nearest") / 4, atol=1e-12)
+
+
+def test_stronger_keeps_the_sign():
+    assert stronger(torch.tensor([-3.0, 1.0, 2.0]), torch.tensor([2.0, -1.5, -2.0])).tolist() == [
+        -3.0,
+        -1.5,
+        2.0,
+    ]
+
+
+def test_terms_by_hand():
+    a = torch.full((2, 1, 32, 32), 0.2)
+    b = torch.full((2, 1, 32, 32), 0.6)
+    f = torch.full((2, 1, 32, 32), 0.5)
+    terms = fusion_terms(
+        f, f + 0.1, a, b, torch.full_like(f, 0.4), torch.zeros(2), LossConfig(vif=0, ssim=0, qabf=0, scd=0)
+    )
+    assert set(terms) == {"target", "maximum", "gradient", "span"}
+    for name, expected in {"target": 0.1, "maximum": 0.1, "gradient": 0.0, "span": 0.1}.items():
+        torch.testing.assert_close(terms[name], torch.full((2,), expected), rtol=1e-5, atol=1e-6)
+
+
+def test_function_term_asks_only_functional_pairs_and_only_for_what_is_missing():
+    rng = np.random.default_rng(1)
+    a, b = (torch.from_numpy(rng.random((2, 1, 32, 32)) * 0.8 + 0.2).float() for _ in range(2))
+    functional = torch.tensor([1.0, 0.0])
+    at_b = fusion_terms(b, b, a, b, b, functional, LOSS)["function"]
+    assert at_b.tolist() == [0.0, 0.0]  # f = b correlates perfectly
+    at_a = fusion_terms(a, a, a, b, b, functional, LOSS)["function"]
+    assert at_a[0] > 0.1
+    assert at_a[1] == 0
+
+
+def test_algorithm_1_line_by_line():
+    torch.manual_seed(0)
+    diffusion = DiffusionConfig(timesteps=100, prediction="v")
+    net = FusionNet(NET)
+    algorithm = Algorithm1(net, diffusion, LOSS)
+    rng = np.random.default_rng(2)
+    a, b, target = (torch.from_numpy(rng.random((2, 1, 32, 32), dtype=np.float32)) for _ in range(3))
+    t, eps = torch.tensor([100, 30]), torch.from_numpy(rng.standard_normal((2, 16, 8, 8), dtype=np.float32))
+    terms = algorithm(a, b, target, torch.zeros(2), t, eps)
+
+    codec = CODECS["haar"]()
+    alpha_bar = torch.from_numpy(diffusion.make_schedule().alpha_bar[t.numpy()]).float()[:, None, None, None]
+    x_0 = codec.encode(2 * target - 1)
+    x_t = alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
+    v = net.denoiser(x_t, net.encoder(*(codec.encode(2 * x - 1) for x in (a, b, torch.maximum(a, b)))), t)
+    expected = (v - (alpha_bar.sqrt() * eps - (1 - alpha_bar).sqrt() * x_0)).square().mean()
+    torch.testing.assert_close(terms["noise"], expected)
+    weighted = sum(getattr(LOSS, name) * value for name, value in terms.items() if name != "loss")
+    torch.testing.assert_close(terms["loss"], weighted)
+    terms["loss"].backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("sampled", [0.0, 1.0])
+def test_steps_are_uniform_or_those_that_sampling_visits(sampled):
+    diffusion = DiffusionConfig(timesteps=10, steps=2)
+    schedule = diffusion.make_schedule()
+    t = draw_steps(schedule, diffusion, np.random.default_rng(0), batch=4000, sampled=sampled)
+    counts = np.bincount(t, minlength=11)
+    if sampled:
+        assert set(np.flatnonzero(counts)) == {5, 10}
+    else:
+        np.testing.assert_allclose(counts[1:], 400, atol=80)
+        assert counts[0] == 0
