@@ -29,8 +29,25 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
-        return x * torch.rsqrt((x * x).mean(1, keepdim=True) + 1e-6) * self.weight + self.bias
+    def forward(self, x: Tensor, scale: Tensor | float = 0.0, shift: Tensor | float = 0.0) -> Tensor:
+        """(1 + scale) ⊙ Norm(x) + shift, the modulation (B, C, 1, 1) folded into the weight and the bias."""
+        unit = x * torch.rsqrt((x * x).mean(1, keepdim=True) + 1e-6)  # (B, C, H, W)
+        return unit * (self.weight * (1 + scale)) + (self.bias * (1 + scale) + shift)
+
+
+def projections(x: Tensor, point: nn.Conv2d, depth: nn.Conv2d, parts: int) -> list[Tensor]:
+    """The channels of depth(point(x)) in equal parts, for a 1×1 and a depth-wise convolution.
+
+    Each part has convolutions of its own, because ONNX Runtime copies what it has to split.
+    """
+    assert point.bias is not None
+    assert depth.bias is not None
+    size = len(point.bias) // parts
+    made = []
+    for part in (slice(size * i, size * (i + 1)) for i in range(parts)):
+        y = F.conv2d(x, point.weight[part], point.bias[part])
+        made.append(F.conv2d(y, depth.weight[part], depth.bias[part], padding=1, groups=size))
+    return made
 
 
 def windowed_attention(q: Tensor, k: Tensor, v: Tensor, temperature: Tensor, *, cell: int = CELL) -> Tensor:
@@ -46,7 +63,6 @@ def windowed_attention(q: Tensor, k: Tensor, v: Tensor, temperature: Tensor, *, 
     Returns:
         (B, C, H, W).
     """
-    rows, columns = q.shape[-2] // cell, q.shape[-1] // cell
     q, k, v = (
         rearrange(x, "b (m c) (i s) (j r) -> b i j m c (s r)", m=len(temperature), s=cell, r=cell)
         for x in (q, k, v)
@@ -58,18 +74,20 @@ def windowed_attention(q: Tensor, k: Tensor, v: Tensor, temperature: Tensor, *, 
     attention = torch.softmax(temperature * gram * scale, dim=-1)  # (B, I+1, J+1, M, C, C)
 
     ramp = (torch.arange(cell, device=v.device, dtype=v.dtype) + 0.5) / cell
+    before, after = slice(None, -1), slice(1, None)  # the windows that begin, and that end, with a cell
     out = torch.zeros_like(v)
-    for i, along_rows in enumerate((1 - ramp, ramp)):
-        for j, along_columns in enumerate((1 - ramp, ramp)):
-            weight = torch.outer(along_rows, along_columns).flatten()
-            out = out + (attention[:, i : i + rows, j : j + columns] @ v) * weight
+    for rows, along_rows in ((before, 1 - ramp), (after, ramp)):
+        for columns, along_columns in ((before, 1 - ramp), (after, ramp)):
+            out = out + (attention[:, rows, columns] @ v) * torch.outer(along_rows, along_columns).flatten()
     return rearrange(out, "b i j m c (s r) -> b (m c) (i s) (j r)", s=cell, r=cell)
 
 
 def _over_windows(x: Tensor) -> Tensor:
     """Sums over the 2×2 cells around each cell corner: (B, I, J, …) → (B, I+1, J+1, …)."""
-    x = F.pad(x, (0, 0) * (x.ndim - 3) + (1, 1, 1, 1))
-    return x[:, 1:, 1:] + x[:, :-1, 1:] + x[:, 1:, :-1] + x[:, :-1, :-1]
+    # Padding only, no slices: exporters take long over slices whose ends are symbols.
+    sides = ((1, 0, 1, 0), (0, 1, 1, 0), (1, 0, 0, 1), (0, 1, 0, 1))
+    shifted = [F.pad(x, (0, 0) * (x.ndim - 3) + side) for side in sides]
+    return shifted[0] + shifted[1] + shifted[2] + shifted[3]
 
 
 class TransposedAttention(nn.Module):
@@ -84,7 +102,7 @@ class TransposedAttention(nn.Module):
         self.out = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
-        q, k, v = self.local(self.to_qkv(x)).chunk(3, dim=1)
+        q, k, v = projections(x, self.to_qkv, self.local, 3)
         return self.out(windowed_attention(q, k, v, self.temperature, cell=self.cell))
 
 
@@ -99,7 +117,7 @@ class FeedForward(nn.Module):
         self.out = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
-        gate, value = self.local(self.into(x)).chunk(2, dim=1)
+        gate, value = projections(x, self.into, self.local, 2)
         return self.out(F.gelu(gate) * value)
 
 
@@ -116,7 +134,7 @@ class TimedFeedForward(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:  # (B, C, H, W), (B, time_channels)
         scale, shift = self.modulation(time)[:, :, None, None].chunk(2, dim=1)
-        return x + self.feed_forward(self.norm(x) * (1 + scale) + shift)
+        return x + self.feed_forward(self.norm(x, scale, shift))
 
 
 class TimestepEmbedding(nn.Module):

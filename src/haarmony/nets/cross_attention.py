@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from haarmony.nets.blocks import Norm, windowed_attention
+from haarmony.nets.blocks import Norm, projections, windowed_attention
 
 
 class CrossAttention(nn.Module):
@@ -39,5 +39,5 @@ class _Projection(nn.Module):
         self.local = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=3 * channels)
         self.out = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return self.local(self.to_qkv(self.norm(x))).chunk(3, dim=1)
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return projections(self.norm(x), self.to_qkv, self.local, 3)
