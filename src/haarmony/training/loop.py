@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
@@ -63,6 +64,7 @@ def train(
     if data is not None:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": str(data)})})
     run = out if out is not None else Path("runs") / recipe.name
+    AcceleratorState._reset_state()  # else an earlier call in this process would fix the precision for good
     accelerator = Accelerator(mixed_precision=recipe.optimiser.precision, cpu=not torch.cuda.is_available())
     # The main process finds the targets; the others then read what it found.
     with accelerator.main_process_first():
