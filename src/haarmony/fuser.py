@@ -16,7 +16,7 @@ from jaxtyping import Float, Shaped
 
 from haarmony import weights
 from haarmony.codec import CODECS
-from haarmony.colour import choose, merge, to_luma
+from haarmony.colour import choose, is_coloured, merge, to_luma
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.diffusion.process import Process
 from haarmony.diffusion.sampler import sample
@@ -78,7 +78,8 @@ class Fuser:
         Args:
             a: First source: a `Picture`, or an array (H, W) or (H, W, 3), uint8, uint16 or float in [0, 1].
                 For the medical model the MRI.
-            b: Second source, of the same height and width; CT, PET or SPECT.
+            b: Second source, of the same height and width; CT, PET or SPECT. Where one source is in colour,
+                the order does not matter: the model's card says which place is its.
             steps: Sampling steps, 1 to T; None takes the model card's.
             seed: Seed of the noise; the same seed gives the same bytes.
             colour: Whose chroma the result has: "auto" (the coloured source's, the more colourful where both
@@ -101,8 +102,7 @@ class Fuser:
         luma = fuse_luma(
             self._engine,
             self.card.diffusion,
-            to_luma(unit_a),
-            to_luma(unit_b),
+            *self._in_order(unit_a, unit_b),
             steps=steps,
             seed=seed,
             callback=callback,
@@ -115,6 +115,13 @@ class Fuser:
         if fused.ndim == 2 and colour != "grey" and max(pixels_a.ndim, pixels_b.ndim) == 3:
             fused = np.repeat(fused[..., None], 3, axis=2)
         return fused
+
+    def _in_order(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both lumas, the one of a coloured source where the model was trained to find it."""
+        coloured = is_coloured(a), is_coloured(b)
+        if coloured == ((True, False) if self.card.coloured == "second" else (False, True)):
+            a, b = b, a
+        return to_luma(a), to_luma(b)
 
     def check_steps(self, steps: int | None) -> None:
         """Refuse a number of sampling steps that the model's schedule does not have, with a ValueError."""

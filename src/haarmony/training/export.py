@@ -61,6 +61,7 @@ def export(trained: Path, out: Path) -> ModelCard:
         training_data=recipe.training_data,
         version=haarmony.__version__,
         parameters=sum(p.numel() for p in net.parameters()),
+        coloured=recipe.coloured,
         diffusion=recipe.diffusion,
         net=recipe.net.model_dump(),
         scores=json.loads((folder / "scores.json").read_text(encoding="utf-8")),

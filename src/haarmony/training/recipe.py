@@ -90,6 +90,9 @@ class Recipe(_Frozen):
     limits: str
     training_data: str
     seed: int = Field(42, ge=0)
+    coloured: Literal["first", "second"] = Field(
+        "second", description="the source that is in colour, if one is"
+    )
     data: DataConfig
     prior: SearchConfig = SearchConfig()
     diffusion: DiffusionConfig = DiffusionConfig()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from haarmony.diffusion.config import DiffusionConfig
@@ -20,6 +22,9 @@ class ModelCard(BaseModel):
     training_data: str
     version: str = Field(description="version of the package that exported it")
     parameters: int = Field(gt=0, description="weights in all three networks")
+    coloured: Literal["first", "second"] = Field(
+        description="the source that is in colour, if one is: pairs given the other way round are exchanged"
+    )
     diffusion: DiffusionConfig = Field(description="latent space, schedule and default sampler")
     net: dict[str, int | float | str | bool] = Field(description="NetConfig that the weights belong to")
     scores: dict[str, dict[str, float]] = Field(
