@@ -125,6 +125,9 @@ def test_exported_graphs_agree_with_torch_at_any_size(recipe_path, tmp_path):
     assert card.scores["grey"]["VIF"] > 0
     assert sorted(card.sha256) == ["denoiser.onnx", "encoder.onnx", "model.safetensors", "refiner.onnx"]
 
+    for path in model.glob("*.onnx"):
+        assert b".py" not in path.read_bytes(), f"{path.name} holds a traceback, with this machine's paths"
+
     for name in ("refiner.onnx", "model.safetensors"):
         content = bytearray((model / name).read_bytes())
         content[len(content) // 2] ^= 1
