@@ -24,6 +24,7 @@ limits = "None: it is exact."
 training_data = "None."
 version = "0"
 parameters = 1234567
+coloured = "second"
 
 [diffusion]
 codec = "haar"
