@@ -59,6 +59,23 @@ class Outcome:
     seconds: float = 0.0
 
 
+def by_stem(folder: Path) -> dict[str, Path]:
+    """The pictures of a folder by their stem, in its order; hidden files and other suffixes are passed over.
+
+    Raises:
+        ValueError: Two pictures share their stem.
+        OSError: The folder cannot be listed.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
+            continue
+        if path.stem in found:
+            raise ValueError(f"{folder}: {found[path.stem].name} and {path.name} share a stem; keep one")
+        found[path.stem] = path
+    return found
+
+
 def pairs(a: Path, b: Path) -> Pairs:
     """Pair the pictures of two folders by their file stem.
 
@@ -70,7 +87,7 @@ def pairs(a: Path, b: Path) -> Pairs:
         ValueError: Two pictures of a folder share their stem, or the folders have no stem in common.
         OSError: A folder cannot be listed.
     """
-    first, second = _by_stem(a), _by_stem(b)
+    first, second = by_stem(a), by_stem(b)
     common = sorted(first.keys() & second.keys())
     if not common:
         counts = f"{len(first)} and {len(second)} pictures"
@@ -161,17 +178,6 @@ def remove_leftovers(outs: Iterable[Path]) -> None:
     """Remove what an interrupted run left of these outputs: files of their names that end in .part."""
     for out in outs:
         out.with_name(f"{out.name}.part").unlink(missing_ok=True)
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
-            continue
-        if path.stem in found:
-            raise ValueError(f"{folder}: {found[path.stem].name} and {path.name} share a stem; keep one")
-        found[path.stem] = path
-    return found
 
 
 def _check_file(a: Path, b: Path, out: Path, *, overwrite: bool) -> None:

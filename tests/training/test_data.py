@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from haarmony import settings
-from haarmony.training.data import Pair, Training, draw, files, load_pair, load_training
+from haarmony.training.data import Pair, Training, draw, files, find_targets, load_pair, load_training
 from haarmony.training.recipe import PairSet, Recipe
 
 
@@ -57,7 +57,8 @@ def test_luma_is_rounded_to_eight_bits(recipe_path):
 def test_prior_gives_every_training_pair_its_target(recipe_path, tmp_path):
     recipe = settings.load(recipe_path, Recipe)
     lines = []
-    loaded = load_training(recipe.data, recipe.prior, tmp_path / "prior", report=lines.append)
+    find_targets(recipe.data, recipe.prior, tmp_path / "prior", report=lines.append)
+    loaded = load_training(recipe.data, tmp_path / "prior")
     assert [len(training.pairs) for training in loaded] == [3, 3]
     assert lines == ["prior grey: maximum 3", "prior uptake: maximum 3"]
     for training in loaded:

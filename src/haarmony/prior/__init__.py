@@ -10,6 +10,6 @@ Use::
 from __future__ import annotations
 
 from haarmony.prior.record import Entry, Scored
-from haarmony.prior.search import Progress, SearchConfig, build, choose, load
+from haarmony.prior.search import Progress, SearchConfig, build, choose, load, read_luma
 
-__all__ = ["Entry", "Progress", "Scored", "SearchConfig", "build", "choose", "load"]
+__all__ = ["Entry", "Progress", "Scored", "SearchConfig", "build", "choose", "load", "read_luma"]

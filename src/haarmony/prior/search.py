@@ -158,6 +158,17 @@ def load(out: Path, stem: str) -> Float[np.ndarray, "h w"]:
     return to_unit(read(out / f"{stem}.png").pixels)
 
 
+def read_luma(path: Path) -> tuple[UInt8[np.ndarray, "h w"], bool]:
+    """A file's luma in 8 bit, as the published tables read it, and whether the picture is coloured.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no picture.
+    """
+    unit = to_unit(read(path).pixels)
+    return from_unit(to_luma(unit), np.uint8), is_coloured(unit)
+
+
 def choose(
     metrics: Mapping[str, Mapping[str, float]], weights: Mapping[str, float], *, floor: float | None = None
 ) -> str:
@@ -229,7 +240,7 @@ def _leave_with_parent() -> None:
 def _search(job: _Job) -> tuple[Entry, int]:
     """Find one pair's target and write it; returns its entry and how many candidates had to be scored."""
     pair, config, known = job.pair, job.config, job.known
-    (a, _), (b, coloured) = _read_luma(pair.a), _read_luma(pair.b)
+    (a, _), (b, coloured) = read_luma(pair.a), read_luma(pair.b)
     if a.shape != b.shape:
         raise ValueError(f"{pair.a} with {pair.b}: sizes differ, {_size(a)} and {_size(b)}")
     held = coloured if config.hold_function is None else config.hold_function
@@ -294,16 +305,10 @@ def _fuse(name: str, a: UInt8[np.ndarray, "h w"], b: UInt8[np.ndarray, "h w"]) -
     return from_unit(CLASSICAL[name].function(a / 255, b / 255), np.uint8)
 
 
-def _read_luma(path: Path) -> tuple[UInt8[np.ndarray, "h w"], bool]:
-    """A file's luma in 8 bit, as the published tables read it, and whether the picture is coloured."""
-    unit = to_unit(read(path).pixels)
-    return from_unit(to_luma(unit), np.uint8), is_coloured(unit)
-
-
 def _read_result(
     path: Path, a: UInt8[np.ndarray, "h w"], b: UInt8[np.ndarray, "h w"]
 ) -> UInt8[np.ndarray, "h w"]:
-    f, _ = _read_luma(path)
+    f, _ = read_luma(path)
     if f.shape != a.shape:
         raise ValueError(f"{path}: is {_size(f)}, its sources are {_size(a)}")
     return from_unit(keep_air(f / 255, a / 255, b / 255), np.uint8)
@@ -316,7 +321,7 @@ def _size(x: UInt8[np.ndarray, "h w"]) -> str:
 def _results(name: str, folder: Path, stems: set[str]) -> dict[str, Path]:
     if name in CLASSICAL:
         raise ValueError(f"{name!r} is a classical fuser: give the method of {folder} another name")
-    found = {pair.stem: pair.a for pair in jobs.pairs(folder, folder).pairs if pair.stem in stems}
+    found = {stem: path for stem, path in jobs.by_stem(folder).items() if stem in stems}
     if not found:
         raise ValueError(f"{folder}: no picture is named like one of the pairs")
     return found

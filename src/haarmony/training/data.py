@@ -16,8 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from haarmony import jobs, prior
-from haarmony.colour import to_luma
-from haarmony.io import Picture, read, to_unit
+from haarmony.io import to_unit
 from haarmony.prior import SearchConfig
 from haarmony.training.recipe import DataConfig, PairSet
 
@@ -81,14 +80,14 @@ def files(config: DataConfig, pair_set: PairSet, split: str) -> list[jobs.Pair]:
 
 def load_pair(files: jobs.Pair) -> Pair:
     """Read the lumas of one pair; a ValueError says both sizes where they differ."""
-    a, b = luma(read(files.a)), luma(read(files.b))
+    a, b = (to_unit(prior.read_luma(path)[0]) for path in (files.a, files.b))
     if a.shape != b.shape:
         raise ValueError(f"{files.a} and {files.b}: sizes differ, {a.shape} and {b.shape} (height, width)")
     return Pair(files.stem, a, b)
 
 
-def load_training(config: DataConfig, search: SearchConfig, out: Path, *, report: Report) -> list[Training]:
-    """Line 1 of Algorithm 1: the training pairs of every set with the targets that the search finds for them.
+def find_targets(config: DataConfig, search: SearchConfig, out: Path, *, report: Report) -> None:
+    """Line 1 of Algorithm 1: search the targets of every set's training pairs.
 
     Args:
         config: The sets and their split.
@@ -100,10 +99,9 @@ def load_training(config: DataConfig, search: SearchConfig, out: Path, *, report
         ValueError: A pair is not usable.
         OSError: A file cannot be read or written.
     """
-    loaded = []
     for pair_set in config.sets:
-        pairs = files(config, pair_set, "train")
         winners: Counter[str] = Counter()
+        pairs = files(config, pair_set, "train")
         for progress in prior.build(pairs, out / pair_set.name, config=search):
             if progress.entry is None:
                 raise progress.error or ValueError(f"{progress.stem}: no target")
@@ -111,14 +109,16 @@ def load_training(config: DataConfig, search: SearchConfig, out: Path, *, report
         report(
             f"prior {pair_set.name}: " + ", ".join(f"{name} {count}" for name, count in winners.most_common())
         )
+
+
+def load_training(config: DataConfig, out: Path) -> list[Training]:
+    """The training pairs of every set with the targets that `find_targets` left in `out`; errors are its."""
+    loaded = []
+    for pair_set in config.sets:
+        pairs = files(config, pair_set, "train")
         targets = [prior.load(out / pair_set.name, pair.stem) for pair in pairs]
         loaded.append(Training(pair_set, [load_pair(pair) for pair in pairs], targets))
     return loaded
-
-
-def luma(picture: Picture) -> Float[np.ndarray, "h w"]:
-    """8-bit luma as float32 in [0, 1]: rounded as the published tables read their images."""
-    return (np.rint(255 * to_luma(to_unit(picture.pixels))) / 255).astype(np.float32)
 
 
 def draw(sets: list[Training], rng: np.random.Generator, *, batch: int, crop: int) -> Batch:

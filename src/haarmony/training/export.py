@@ -109,7 +109,7 @@ def _write_graphs(net: FusionNet, recipe: Recipe, folder: Path) -> None:
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without the exporter's notes on where each node came from: half its size, and local paths."""
+    """The model without the exporter's notes on every node: tracebacks with local paths, and bulk."""
     graph = model.graph
     for part in (
         model,

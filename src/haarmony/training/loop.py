@@ -27,7 +27,7 @@ from haarmony import settings
 from haarmony.nets import FusionNet
 from haarmony.training import checkpoint, validation
 from haarmony.training.algorithm import Algorithm1, draw_steps
-from haarmony.training.data import Report, Training, draw, load_training
+from haarmony.training.data import Report, Training, draw, find_targets, load_training
 from haarmony.training.recipe import OptimiserConfig, Recipe
 
 LOG_EVERY = 50
@@ -70,9 +70,10 @@ def train(
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             _open_run(run, recipe, resume=resume)
+            find_targets(recipe.data, recipe.prior, run / "prior", report=report)
         else:
             report = _silent
-        training = load_training(recipe.data, recipe.prior, run / "prior", report=report)
+    training = load_training(recipe.data, run / "prior")
     return _Run(recipe, run, training, accelerator, report).go(resume, started, max_time)
 
 
