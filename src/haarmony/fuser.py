@@ -1,7 +1,7 @@
 """Fuse two aligned pictures with a trained diffusion model.
 
-The path, in order (design, “The data's path”): luma and chroma → pad → encode once → sample in a few steps,
-each refined → crop → colour. `Fuser` is the only place that knows this order.
+The path, in order: luma and chroma → pad → encode once → sample in a few steps, each refined → crop → colour.
+This module is the only place that knows the order; `fuse_luma` is its middle, for one network and two lumas.
 """
 
 from __future__ import annotations

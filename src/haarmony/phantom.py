@@ -238,7 +238,7 @@ def head(
         seed: Non-negative; another seed is another person.
         size: Pixels of a plane, a side or (height, width), each from 16 to 2048.
         fov: Field of view in mm along the longer side; the default just holds the head.
-        lesions: What to plant, at least the default three when left alone.
+        lesions: What to plant; the default three when left alone.
 
     Raises:
         ValueError: A value out of its range, or two lesions of one name.
@@ -277,7 +277,7 @@ def ember(level: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "... rgb"]:
 
 
 @lru_cache(maxsize=1)
-def _palettes() -> tuple[Flat, Flat]:
+def _palettes() -> tuple[np.ndarray, np.ndarray]:
     """Both tables of 256 colours, from formulas of their own."""
     t = np.linspace(0, 1, 256)
 

@@ -36,7 +36,17 @@ def span(
 def project(
     f: Float[Any, "*b h w"], a: Float[Any, "*b h w"], b: Float[Any, "*b h w"], *, margin: float
 ) -> Float[Any, "*b h w"]:
-    """The nearest picture to `f` that the sources support; float in [0, 1], air exactly zero."""
+    """The nearest picture to `f` that the sources support.
+
+    Args:
+        f: Fused luma, any floats; NumPy or torch.
+        a: First source, float in [0, 1], the same shape.
+        b: Second source, likewise.
+        margin: How far `f` may leave the span, in full scale (0.01: 1 % of it).
+
+    Returns:
+        `f`'s shape and type, in [0, 1]; air exactly zero.
+    """
     xp = array_namespace(f, a, b)
     lo, hi = span(a, b)
     f = xp.minimum(xp.maximum(f, lo - margin), hi + margin)

@@ -25,7 +25,7 @@ def test_linear_reproduces_its_betas():
     np.testing.assert_allclose(
         Schedule.linear(5, 0.1, 0.5).beta, [0, 0.1, 0.2, 0.3, 0.4, 0.5], rtol=0, atol=1e-15
     )
-    # Diff-IF's schedule, whose last step still shows the picture (method.md, design.md).
+    # Diff-IF's schedule, whose last step still shows the picture.
     assert Schedule.linear(1000, 1e-6, 1e-2).alpha_bar[-1] == pytest.approx(0.0066, abs=5e-5)
 
 

@@ -83,7 +83,7 @@ def sample(
             x_s = broadcast(np.sqrt(alpha_bar_s), x_0) * x_0 + broadcast(direction, x_0) * eps  # DDIM eq. 12
         if s > 0 and sigma_squared > 0:
             if noise is None:
-                raise ValueError(f"{sampler} with {eta=} draws noise at t = {t}: pass noise=, got None")
+                raise ValueError(f"{sampler} draws noise at t = {t}: pass noise=, got None")
             z = array_namespace(x_s).asarray(noise(i, tuple(x_s.shape)), dtype=x_s.dtype, device=device(x_s))
             x_s = x_s + broadcast(np.sqrt(sigma_squared), x_s) * z
         x_t = x_s

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class NetConfig(BaseModel):
-    """Widths and depths; the default is the shipped size (about half a million weights)."""
+    """Widths and depths; the default is the shipped size (about 0.65 million weights)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

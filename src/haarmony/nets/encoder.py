@@ -1,7 +1,6 @@
 """The conditioning encoder: what the two sources show, computed once per pair and used at every step.
 
-    z_a, z_b → one branch of Haar-wavelet Transformer blocks each → cross-attention → a block each → one
-    feature map.
+    z_a, z_b → Haar-wavelet Transformer blocks, a branch each → cross-attention → a block each → 1×1 merge
 
 The condition carries the sources' own latents and that of their pixel-wise maximum beside the features, so
 that the light networks that run at every step need not carry the sources' detail through a bottleneck.

@@ -1,4 +1,4 @@
-"""Algorithm 1 of the thesis (after Diff-IF, Yi et al. 2024), line by line.
+"""Algorithm 1, the training loop (after Diff-IF, Yi et al. 2024), line by line.
 
  1  initialise the fusion-knowledge prior Φ(P)              haarmony.prior, run once before training
  2  while true:                                             haarmony.training.loop

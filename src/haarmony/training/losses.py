@@ -1,9 +1,9 @@
-"""The terms of the training loss, one value an image, all of them smaller for a better picture.
+"""The fusion terms of the training loss, one value an image, all of them smaller for a better picture.
 
 Diff-IF's terms act on the refined luma f: L1 to the prior's target, to the pixel-wise maximum, and to the
-sources' stronger gradient, and SSIM. The gradient is signed: of the two Sobel responses the one of larger
-magnitude, with its sign. The others are the fusion metrics themselves (`haarmony.metrics`, cddfuse
-convention), negated, and two guards:
+sources' stronger gradient, and SSIM (the noise term is in `haarmony.training.algorithm`). The gradient is
+signed: of the two Sobel responses the one of larger magnitude, with its sign. The others are the fusion
+metrics themselves (`haarmony.metrics`, cddfuse convention), negated, and two guards:
 
     span       how far f leaves what the sources support, before projection
     function   relu(r(max) + margin − r(f)), r the Pearson correlation with b inside its uptake region

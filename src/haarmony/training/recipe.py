@@ -42,7 +42,10 @@ class DataConfig(_Frozen):
 
 
 class LossConfig(_Frozen):
-    """Weights of the loss terms; see `haarmony.training.losses`. Zero leaves a term out."""
+    """Weights of the loss terms: `noise` as in `haarmony.training.algorithm`, the others as in `losses`.
+
+    Zero leaves a term out. `function_margin` is no weight but the margin of the term `function`.
+    """
 
     noise: float = 1.0
     target: float = 1.0

@@ -66,7 +66,10 @@ def measure(fused: Float[np.ndarray, "h w"], pair: Pair, *, functional: bool) ->
 
 
 def total(scores: Scores) -> float:
-    """What the best checkpoint has most of: Σ weight · metric, less what function lacks to the maximum's."""
+    """What the best checkpoint has most of, one number from all sets.
+
+    Mean over the sets of  Σ weight · metric − FUNCTION_WEIGHT · max(0, function(max(a, b)) − function(f)).
+    """
     values = []
     for row in scores.values():
         shortfall = max(0.0, row["function_maximum"] - row["function"]) if "function" in row else 0.0

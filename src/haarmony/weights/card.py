@@ -26,7 +26,9 @@ class ModelCard(BaseModel):
         description="the source that is in colour, if one is: pairs given the other way round are exchanged"
     )
     diffusion: DiffusionConfig = Field(description="latent space, schedule and default sampler")
-    net: dict[str, int | float | str | bool] = Field(description="NetConfig that the weights belong to")
+    net: dict[str, int | float | str | bool] = Field(
+        description="the weights' NetConfig, which only torch can load"
+    )
     scores: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="validation set → metric → mean, cddfuse convention"
     )
