@@ -20,14 +20,8 @@ from haarmony.io.picture import INTEGERS, Picture, from_unit
 MAX_PIXELS = 2**27  # 11585 × 11585; a file that claims more is taken for a decompression bomb
 ORIENTATION = 0x0112  # EXIF and TIFF 6.0 tag 274
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, either byte order
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = (
-    0,
-    1,
-    2,
-    3,
-    5,
-    6,
-)  # TIFF 6.0 PhotometricInterpretation
+# TIFF 6.0, PhotometricInterpretation
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 
 # tifffile reports damage to a logger, which prints on stderr if nobody handles it; here damage is raised.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -48,15 +42,13 @@ def decode(data: bytes) -> Picture:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Pillow's remarks on size, palettes and EXIF: each is dealt with here
+            # Pillow remarks on size, palettes and EXIF: each is dealt with here.
+            warnings.simplefilter("ignore")
             pixels, notes = (_decode_tiff if data[:4] in TIFF_MAGIC else _decode_pillow)(data)
     except (_KindError, MemoryError):
         raise
-    except (
-        Exception
-    ) as error:  # decoders raise anything on damaged files: OSError, SyntaxError, struct.error …
+    # Decoders raise anything on damaged files: OSError, SyntaxError, struct.error …
+    except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"is damaged or unfinished ({reason}); copy or save it again") from error
     return Picture(np.ascontiguousarray(pixels), (0.0, float(_top(pixels))), notes=tuple(notes))
@@ -170,13 +162,8 @@ def _decode_tiff(data: bytes) -> tuple[np.ndarray, list[str]]:
     )
     if photometric == CMYK:
         raise _KindError("is a CMYK picture; convert it to RGB first")
-    if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR) or bits not in (
-        1,
-        8,
-        16,
-        32,
-        64,
-    ):
+    kinds = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR)
+    if photometric not in kinds or bits not in (1, 8, 16, 32, 64):
         raise _KindError(
             f"has {bits}-bit pixels of TIFF kind {photometric}; save it as 8- or 16-bit grey or RGB"
         )
