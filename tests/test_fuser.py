@@ -64,6 +64,17 @@ def test_a_crop_fuses_like_the_whole(fuser):
     assert difference.mean() < 1.5
 
 
+def test_strips_of_a_large_picture_give_the_whole(fuser, monkeypatch):
+    rng = np.random.default_rng(0)
+    z, condition = (rng.standard_normal((1, c, 72, 24), dtype=np.float32) for c in (16, 96))
+    t = np.array([500])
+    for network in (fuser._engine.denoise, fuser._engine.refine):
+        monkeypatch.setattr("haarmony.engine.STRIP", 72 * 24)
+        whole = network(z, condition, t)
+        monkeypatch.setattr("haarmony.engine.STRIP", 16 * 24)
+        np.testing.assert_allclose(network(z, condition, t), whole, atol=1e-5)
+
+
 def test_seed_decides_the_bytes(fuser, pairs):
     a, b = pairs["CT"]
     first = fuser(a, b)
