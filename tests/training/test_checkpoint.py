@@ -1,0 +1,65 @@
+"""Checkpoints: all of a run's state comes back, and a crash while writing leaves the old one or the new."""
+
+import pytest
+import torch
+from torch import nn
+
+from haarmony.training import checkpoint
+from haarmony.training.checkpoint import State
+
+
+def trained(seed, features=3):
+    """A network, another in place of its average, and an optimiser that has made a step."""
+    torch.manual_seed(seed)
+    model, average = nn.Linear(features, 2), nn.Linear(features, 2)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
+    model(torch.ones(1, features)).sum().backward()
+    optimiser.step()
+    return model, average, optimiser
+
+
+def test_everything_comes_back(tmp_path):
+    before, after = trained(0), trained(1)
+    state = State(step=7, best_step=5, best_score=1.5, seconds=2.25)
+    checkpoint.save(tmp_path / "c", *before, state)
+    assert checkpoint.load(tmp_path / "c", *after) == state
+    for old, new in zip(before[:2], after[:2], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
+    for a, b in zip(
+        before[2].state_dict()["state"].values(), after[2].state_dict()["state"].values(), strict=True
+    ):
+        assert a.keys() == b.keys() == {"step", "exp_avg", "exp_avg_sq"}
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c"]
+
+
+def test_another_network_is_refused(tmp_path):
+    checkpoint.save(tmp_path / "c", *trained(0), State())
+    with pytest.raises(ValueError, match="c: not a checkpoint of this recipe"):
+        checkpoint.load(tmp_path / "c", *trained(0, features=4))
+
+
+def test_a_crash_while_writing_leaves_the_old_one(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path / "c", *trained(0), State(step=1))
+
+    def crash(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "replace", crash)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.save(tmp_path / "c", *trained(1), State(step=2))
+    assert checkpoint.load(tmp_path / "c", *trained(2)).step == 1
+    checkpoint.save(tmp_path / "c", *trained(1), State(step=2))
+    assert checkpoint.load(tmp_path / "c", *trained(2)).step == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c"]
+
+
+def test_a_crash_between_the_renames_is_undone(tmp_path):
+    checkpoint.save(tmp_path / "c", *trained(0), State(step=1))
+    (tmp_path / "c").rename(tmp_path / "c.old")
+    checkpoint.recover(tmp_path / "c")
+    assert checkpoint.load(tmp_path / "c", *trained(1)).step == 1
+    (tmp_path / "c.old").mkdir()
+    checkpoint.recover(tmp_path / "c")  # a new one is there: the old is not wanted
+    assert checkpoint.load(tmp_path / "c", *trained(1)).step == 1

@@ -1,0 +1,60 @@
+"""Validation: which pairs are scored, what of, and the one number that picks the best checkpoint."""
+
+import json
+
+import numpy as np
+import pytest
+
+from haarmony import metrics, settings
+from haarmony.nets import FusionNet
+from haarmony.training.recipe import Recipe
+from haarmony.training.validation import load, measure, score, total
+
+
+@pytest.fixture
+def recipe(recipe_path, data):
+    """The tiny recipe with all four pairs in the validation split."""
+    (data / "splits.json").write_text(json.dumps({"grey": {"train": ["0"], "val": ["0", "1", "2", "3"]}}))
+    return settings.load(recipe_path, Recipe)
+
+
+def test_pairs_are_evenly_spaced_or_all(recipe):
+    for count, stems in ((1, "0"), (2, "03"), (3, "023"), (9, "0123"), (None, "0123")):
+        sets = load(recipe, pairs=count)
+        assert [pair_set.name for pair_set, _ in sets] == ["grey", "uptake"]
+        assert ["".join(pair.stem for pair in pairs) for _, pairs in sets] == [stems, stems]
+
+
+def test_measure_is_of_the_rounded_luma_and_adds_function_where_there_is_some(recipe):
+    (_, (pair, *_)), _ = load(recipe)
+    maximum = np.maximum(pair.a, pair.b)
+    plain = measure(np.clip(maximum + 0.4 / 255, 0, 1), pair, functional=False)
+    assert plain == pytest.approx(
+        metrics.score(maximum, pair.a, pair.b, convention="cddfuse", metrics=list(plain)), rel=1e-5
+    )
+    row = measure(pair.a, pair, functional=True)
+    assert row["function"] == pytest.approx(metrics.function(pair.a, pair.b))
+    assert row["function_maximum"] == pytest.approx(metrics.function(maximum, pair.b))
+
+
+def test_an_untrained_network_scores_as_the_maximum(recipe):
+    """Its denoiser answers with the maximum and its refiner leaves that alone."""
+    sets, net = load(recipe, pairs=3), FusionNet(recipe.net)
+    scores, sheet = score(net, recipe, sets)
+    for pair_set, pairs in sets:
+        rows = [measure(np.maximum(p.a, p.b), p, functional=pair_set.functional) for p in pairs]
+        assert scores[pair_set.name] == pytest.approx({m: np.mean([r[m] for r in rows]) for m in rows[0]})
+    middle = [pairs[1] for _, pairs in sets]
+    expected = np.vstack([np.hstack([p.a, p.b, np.maximum(p.a, p.b)]) for p in middle])
+    np.testing.assert_array_equal(sheet, np.rint(255 * expected))
+    assert net.training
+
+
+def test_total_by_hand():
+    row = {"VIF": 0.5, "Qabf": 0.4, "SSIM": 1.2, "SCD": 1.0, "MI": 99.0}
+    shown = row | {"function": 0.8, "function_maximum": 0.7}
+    hidden = row | {"function": 0.5, "function_maximum": 0.7}
+    assert total({"s": row}) == pytest.approx(4.6)  # 0.5 + 3 · 0.4 + 2 · 1.2 + 0.5 · 1
+    assert total({"s": shown}) == pytest.approx(4.6)  # more function than the maximum wins nothing
+    assert total({"s": hidden}) == pytest.approx(4.6 - 10 * 0.2)
+    assert total({"s": row, "t": hidden}) == pytest.approx(4.6 - 10 * 0.1)
