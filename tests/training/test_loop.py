@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import IMAGES, EventAccumulator
 
 from haarmony import Fuser, settings
 from haarmony.engine_torch import TorchEngine
-from haarmony.training import train
+from haarmony.training import loop, train, validation
 from haarmony.training.export import export
 from haarmony.training.loop import learning_rate
 from haarmony.training.recipe import OptimiserConfig, Recipe
 from haarmony.weights import load_card
+
+LOSSES = [-4.1562, -4.1096, -4.3977, -4.2404, -4.4703, -4.6978]  # at steps 1, 5, …, 17 and 20
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*torch.utils.tensorboard.*:DeprecationWarning", "ignore:.*distutils.*:DeprecationWarning"
@@ -46,7 +49,11 @@ def test_run_directory_holds_what_rebuilds_the_model(recipe_path, tmp_path):
     assert set(json.loads((run / "best" / "scores.json").read_text())["uptake"]) == {
         "MI", "SCD", "VIF", "Qabf", "SSIM", "function", "function_maximum",
     }  # fmt: skip
-    assert list((run / "tensorboard").iterdir())
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={IMAGES: 0}).Reload()
+    assert {"validation/score", "grey/VIF", "uptake/function"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("validation/score")] == [2, 4]
+    (_, picture) = events.Images("validation/a, b, fused")
+    assert (picture.step, picture.width, picture.height) == (4, 3 * 64, 2 * 64)
     assert any(line.startswith("peak memory") for line in lines)
     weights = load_file(run / "best" / "model.safetensors")
     assert all(torch.isfinite(value).all() for value in weights.values())
@@ -71,6 +78,43 @@ def test_a_damaged_checkpoint_is_one_clear_line(recipe_path, tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="not a checkpoint of this recipe"):
         train(recipe_path, out=run, resume=True, report=lambda line: None)
+
+
+def test_twenty_steps_lose_what_they_lost_before(recipe_path, tmp_path, monkeypatch):
+    """A refactoring changes no loss; what means to change them changes these numbers too."""
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    recipe_path.write_text(
+        recipe_path.read_text().replace("steps = 4", "steps = 20").replace("every = 2", "every = 20")
+    )
+    lines = []
+    train(recipe_path, out=tmp_path / "run", report=lines.append)
+    losses = [float(line.split()[3]) for line in lines if line.startswith("step ")]
+    assert len(losses) == 20
+    assert losses[::4] + losses[-1:] == pytest.approx(LOSSES, rel=2e-3)
+
+
+def test_the_average_is_exponential(recipe_path, tmp_path):
+    """After the second step it is ema · θ_1 + (1 − ema) · θ_2."""
+    text = recipe_path.read_text().replace("steps = 4", "steps = 2").replace("warmup = 2", "ema = 0.75")
+    recipe_path.write_text(text)
+    run = train(recipe_path, out=tmp_path / "run", max_time=1e-6, report=lambda line: None)
+    first = load_file(run / "checkpoint" / "model.safetensors")
+    train(recipe_path, out=run, resume=True, report=lambda line: None)
+    second, average = (load_file(run / "checkpoint" / f"{name}.safetensors") for name in ("model", "average"))
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    for name in first:
+        torch.testing.assert_close(average[f"module.{name}"], 0.75 * first[name] + 0.25 * second[name])
+
+
+def test_the_best_validation_is_kept_not_the_last(recipe_path, tmp_path, monkeypatch):
+    totals = iter([2.0, 1.0])
+    monkeypatch.setattr(validation, "total", lambda scores: next(totals))
+    run = train(recipe_path, out=tmp_path / "run", report=lambda line: None)
+    state = json.loads((run / "checkpoint" / "state.json").read_text())
+    assert (state["step"], state["best_step"], state["best_score"]) == (4, 2, 2.0)
+    best = load_file(run / "best" / "model.safetensors")
+    last = load_file(run / "checkpoint" / "average.safetensors")
+    assert any(not torch.equal(best[name], last[f"module.{name}"]) for name in best)
 
 
 def test_two_processes_train_one_model(recipe_path, tmp_path):
