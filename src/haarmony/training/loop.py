@@ -89,7 +89,8 @@ def _silent(line: str) -> None:
 
 
 def _open_run(run: Path, recipe: Recipe, *, resume: bool) -> None:
-    checkpoint.recover(run / "checkpoint")
+    for name in ("checkpoint", "best"):
+        checkpoint.recover(run / name)
     exists = (run / "checkpoint").exists()
     if resume and not exists:
         raise ValueError(f"{run}: no checkpoint to resume from")
