@@ -33,6 +33,8 @@ sampler = "ddim"
 steps = 2
 
 [net]
+denoiser_depth = 1
+refiner_depth = 1
 
 [scores.MRI-CT]
 VIF = 0.638
