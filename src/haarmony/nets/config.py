@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class NetConfig(BaseModel):
@@ -17,8 +17,14 @@ class NetConfig(BaseModel):
     depth: int = Field(
         1, ge=0, description="Haar-wavelet Transformer blocks in a branch before the cross-attention"
     )
-    heads: int = Field(4, ge=1)
+    heads: int = Field(4, ge=1, description="attention heads, a divisor of width")
     condition_channels: int = Field(48, ge=4)
     step_width: int = Field(64, ge=4, description="channels of the denoiser and the refiner")
     denoiser_depth: int = Field(3, ge=1)
     refiner_depth: int = Field(5, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> NetConfig:
+        if self.width % self.heads:
+            raise ValueError(f"heads = {self.heads} does not divide width = {self.width}")
+        return self

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from haarmony.codec import CODECS
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.nets import NetConfig
+from haarmony.nets.blocks import CELL
 from haarmony.prior import SearchConfig
 
 
@@ -103,3 +105,19 @@ class Recipe(_Frozen):
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     validation: ValidationConfig = ValidationConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        codec, grid, crop = CODECS[self.diffusion.codec](), self.diffusion.grid, self.data.crop
+        if self.net.latent_channels != codec.channels:
+            raise ValueError(
+                f"net.latent_channels = {self.net.latent_channels}, but the codec"
+                f" '{self.diffusion.codec}' has {codec.channels}"
+            )
+        if grid % CELL:
+            raise ValueError(
+                f"diffusion.grid = {grid} is no multiple of {CELL}, the side of an attention cell"
+            )
+        if crop % (codec.factor * grid):
+            raise ValueError(f"data.crop = {crop} is no multiple of {codec.factor * grid}, the padded size")
+        return self

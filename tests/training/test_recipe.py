@@ -1,0 +1,43 @@
+"""Recipes: parts that do not fit together are one clear line, before any work."""
+
+from pathlib import Path
+
+import pytest
+
+from haarmony import settings
+from haarmony.training.recipe import Recipe
+
+SHIPPED = Path(__file__).parents[2] / "recipes" / "medical.toml"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("crop = 128", "crop = 100", "data.crop = 100 is no multiple of 32"),
+        ('codec = "haar"', 'codec = "identity"', "net.latent_channels = 16, but the codec 'identity' has 1"),
+        ('codec = "haar"', 'codec = "haar"\ngrid = 4', "diffusion.grid = 4 is no multiple of 8"),
+        ("heads = 4", "heads = 5", "net: heads = 5 does not divide width = 32"),
+        ('prediction = "x_0"', 'prediction = "eps"', "diffusion: zero_terminal_snr leaves no signal"),
+        ("steps = 2", "steps = 1001", "diffusion: steps = 1001 is more than timesteps = 1000"),
+        ("noise = 2.0", "noises = 2.0", "loss.noises: Extra inputs are not permitted"),
+        ("swap = 0.25", "swap = 2", "data.sets.0.swap: Input should be less than or equal to 1"),
+        ('"ratio"', '"ratios"', "prior.candidates: unknown classical fuser 'ratios'"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, old, new, problem):
+    path = tmp_path / "recipe.toml"
+    text = SHIPPED.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"recipe\.toml: ") as caught:
+        settings.load(path, Recipe)
+    assert problem in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_shipped_recipe_loads_and_survives_a_round_trip(tmp_path):
+    recipe = settings.load(SHIPPED, Recipe)
+    assert (recipe.name, recipe.seed) == ("medical", 42)
+    settings.dump(tmp_path / "resolved.toml", recipe)
+    assert settings.load(tmp_path / "resolved.toml", Recipe) == recipe
+    assert [path.name for path in tmp_path.iterdir()] == ["resolved.toml"]
