@@ -197,3 +197,31 @@ def test_check_refuses_a_closed_folder(tmp_path, monkeypatch, kind):
         a, b = a / "p1.png", b / "p1.png"
     with pytest.raises(PermissionError, match="cannot be written to"):
         jobs.check(a, b, tmp_path / "out.png")
+
+
+def test_what_the_output_is_called_while_it_is_written_is_no_source(tmp_path):
+    for name in ("a.png", "out.png.part"):
+        write(tmp_path / "p.png", np.zeros((16, 16), np.uint8))
+        (tmp_path / "p.png").rename(tmp_path / name)
+    with pytest.raises(ValueError, match=r"out\.png\.part: is a source"):
+        jobs.check(tmp_path / "a.png", tmp_path / "out.png.part", tmp_path / "out.png", overwrite=True)
+
+
+def test_a_link_that_leads_nowhere_exists(tmp_path):
+    write(tmp_path / "a.png", np.zeros((16, 16), np.uint8))
+    (tmp_path / "out.png").symlink_to("gone.png")
+    sources = tmp_path / "a.png", tmp_path / "a.png"
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        jobs.check(*sources, tmp_path / "out.png")
+    jobs.check(*sources, tmp_path / "out.png", overwrite=True)
+
+
+def test_a_leftover_that_cannot_be_removed_fails_its_own_pair(tmp_path):
+    for name in ("p", "q"):
+        write(tmp_path / f"{name}.png", np.zeros((16, 16), np.uint8))
+    out = tmp_path / "out"
+    (out / "p.png.part").mkdir(parents=True)
+    pairs = [Pair(tmp_path / f"{name}.png", tmp_path / f"{name}.png") for name in ("p", "q")]
+    first, second = jobs.run(pairs, out, maximum)
+    assert (first.status, second.status) == ("failed", "fused")
+    assert str(first.error) == f"{out / 'p.png'}: cannot be written (Is a directory)"

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from haarmony.io import Picture, check_target, read, write
+from haarmony.io import Picture, check_target, read, remove_leftover, write
 
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif"})
 """Endings, in lower case, of what counts as a picture in a folder."""
@@ -177,18 +178,21 @@ def run(pairs: Iterable[Pair], out: Path, fuse: Fuse, *, overwrite: bool = False
 def remove_leftovers(outs: Iterable[Path]) -> None:
     """Remove what an interrupted run left of these outputs: files of their names that end in .part."""
     for out in outs:
-        out.with_name(f"{out.name}.part").unlink(missing_ok=True)
+        with suppress(OSError):  # what cannot be removed fails its own pair, when that is written
+            remove_leftover(out)
 
 
 def _check_file(a: Path, b: Path, out: Path, *, overwrite: bool) -> None:
     check_target(out)
-    if not out.exists():
+    # While it is written, OUT is called OUT.part.
+    for path in (out, out.with_name(f"{out.name}.part")):
+        if path.exists() and any(path.samefile(source) for source in (a, b)):
+            raise ValueError(f"{path}: is a source; write somewhere else")
+    if not os.path.lexists(out):
         return
-    if any(out.samefile(source) for source in (a, b)):
-        raise ValueError(f"{out}: is a source; write somewhere else")
     if not overwrite:
         raise FileExistsError(f"{out}: exists already; --overwrite replaces it")
-    if not out.is_file():  # writing would replace the device, say, that the name stands for
+    if out.exists() and not out.is_file():  # writing would replace the device, say, that the name stands for
         raise ValueError(f"{out}: is no regular file")
 
 

@@ -7,16 +7,26 @@ one line that names the file, the problem and what to do. Writing is whole or no
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
 
 from haarmony.io import raster
+from haarmony.io.files import remove_leftover, replacing
 from haarmony.io.picture import Picture, check_pixels, from_unit, to_unit
 
-__all__ = ["Picture", "check_pixels", "check_target", "from_unit", "read", "to_unit", "write"]
+__all__ = [
+    "Picture",
+    "check_pixels",
+    "check_target",
+    "from_unit",
+    "read",
+    "remove_leftover",
+    "replacing",
+    "to_unit",
+    "write",
+]
 
 
 def read(path: str | os.PathLike[str]) -> Picture:
@@ -75,7 +85,7 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = True) -> Non
         raise NotADirectoryError(f"{path}: {path.parent} is not a folder")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"{path}: the folder {path.parent} cannot be written to")
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:  # also a link that leads nowhere
         raise FileExistsError(f"{path}: exists already; allow overwriting it or choose another name")
 
 
@@ -101,16 +111,8 @@ def write(
     pixels = picture.pixels if isinstance(picture, Picture) else picture
     check_pixels(pixels)
     check_target(path, overwrite=overwrite)
-    part = path.with_name(path.name + ".part")
     try:
-        with open(part, "wb") as file:
+        with replacing(path) as file:
             raster.ENCODERS[path.suffix.lower()](file, pixels)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException as error:
-        with suppress(OSError):
-            part.unlink()
-        if isinstance(error, OSError):
-            raise type(error)(f"{path}: cannot be written ({error.strerror or error})") from error
-        raise
+    except OSError as error:
+        raise type(error)(f"{path}: cannot be written ({error.strerror or error})") from error

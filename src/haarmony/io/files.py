@@ -1,0 +1,97 @@
+"""Files that appear whole or not at all: written beside their place as PATH.part, then renamed into it.
+
+PATH.part is made anew, so a link of that name leads nowhere, and its writer holds a lock on it: others
+that write PATH wait, and what `remove_leftover` removes belongs to a process that is no more.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedReader, BufferedWriter
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BufferedWriter]:
+    """A file to write that takes the place of `path` when the block ends without an error.
+
+    Raises:
+        OSError: It cannot be written or renamed; `path` is as it was and PATH.part is gone.
+    """
+    part = path.with_name(f"{path.name}.part")
+    with _created(part) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            _release(file)
+            os.replace(part, path)
+        except BaseException:
+            _release(file)
+            with suppress(OSError):
+                part.unlink()
+            raise
+
+
+def remove_leftover(path: Path, *, wait: bool = False) -> None:
+    """Remove the PATH.part that an interrupted process left, unless one that is alive is writing it.
+
+    Args:
+        path: The finished file's name.
+        wait: Wait for that one to end.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    part = path.with_name(f"{path.name}.part")
+    with suppress(FileNotFoundError):
+        if sys.platform == "win32" or not stat.S_ISREG(part.lstat().st_mode):
+            part.unlink()
+            return
+        with open(part, "rb") as file:
+            if _lock(file, wait=wait) and _is_at(file, part):
+                part.unlink()
+
+
+def _created(part: Path) -> BufferedWriter:
+    while True:
+        try:
+            file = open(part, "xb")
+        except FileExistsError:
+            remove_leftover(part.with_suffix(""), wait=True)
+            continue
+        # Until it is locked, another process may take it for a leftover and remove it.
+        if _lock(file, wait=True) and _is_at(file, part):
+            return file
+        file.close()
+
+
+def _lock(file: BufferedWriter | BufferedReader, *, wait: bool) -> bool:
+    """Whether this process now holds the file's lock; closing the file releases it."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            return True
+    return True
+
+
+def _is_at(file: BufferedWriter | BufferedReader, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _release(file: BufferedWriter | BufferedReader) -> None:
+    if sys.platform == "win32":  # which neither renames nor removes an open file
+        file.close()
