@@ -21,6 +21,8 @@ SHIPPED = Path(__file__).parents[2] / "recipes" / "medical.toml"
         ("steps = 2", "steps = 1001", "diffusion: steps = 1001 is more than timesteps = 1000"),
         ("noise = 2.0", "noises = 2.0", "loss.noises: Extra inputs are not permitted"),
         ("swap = 0.25", "swap = 2", "data.sets.0.swap: Input should be less than or equal to 1"),
+        ("crop = 128", "crop = 32", "data.crop = 32 is too small for loss.vif, which needs 41"),
+        ("scd = 3.0", "scd = -3.0", "phases.0.loss.scd: Input should be greater than or equal to 0"),
         ('"ratio"', '"ratios"', "prior.candidates: unknown classical fuser 'ratios'"),
     ],
 )
@@ -33,6 +35,12 @@ def test_what_does_not_fit_is_named(tmp_path, old, new, problem):
         settings.load(path, Recipe)
     assert problem in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_phase_changes_the_loss_from_its_step_on():
+    recipe = settings.load(SHIPPED, Recipe)
+    assert recipe.loss_at(0) == recipe.loss_at(3199) == recipe.loss
+    assert recipe.loss_at(3200) == recipe.loss_at(4799) == recipe.phases[0].loss != recipe.loss
 
 
 def test_the_shipped_recipe_loads_and_survives_a_round_trip(tmp_path):

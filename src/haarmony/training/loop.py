@@ -138,6 +138,7 @@ class _Run:
             step = self.state.step
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(config, step)
+            self.algorithm.loss = self.recipe.loss_at(step)
             terms = self.wrapped(*self._inputs(step))  # lines 3 to 9
             self.accelerator.backward(terms["loss"])  # line 10
             norm = self.accelerator.clip_grad_norm_(self.net.parameters(), config.clip)

@@ -16,6 +16,9 @@ from haarmony.nets import NetConfig
 from haarmony.nets.blocks import CELL
 from haarmony.prior import SearchConfig
 
+VIF_SMALLEST = 41
+"""Smallest side that VIF is defined on (`haarmony.metrics.vif`)."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,17 +52,17 @@ class LossConfig(_Frozen):
     Zero leaves a term out. `function_margin` is no weight but the margin of the term `function`.
     """
 
-    noise: float = 1.0
-    target: float = 1.0
-    maximum: float = 10.0
-    gradient: float = 5.0
-    ssim: float = 2.0
-    vif: float = 1.0
-    qabf: float = 3.0
-    scd: float = 0.5
-    span: float = 5.0
-    function: float = 12.0
-    function_margin: float = 0.03
+    noise: float = Field(1.0, ge=0)
+    target: float = Field(1.0, ge=0)
+    maximum: float = Field(10.0, ge=0)
+    gradient: float = Field(5.0, ge=0)
+    ssim: float = Field(2.0, ge=0)
+    vif: float = Field(1.0, ge=0)
+    qabf: float = Field(3.0, ge=0)
+    scd: float = Field(0.5, ge=0)
+    span: float = Field(5.0, ge=0)
+    function: float = Field(12.0, ge=0)
+    function_margin: float = Field(0.03, ge=0)
 
 
 class OptimiserConfig(_Frozen):
@@ -85,6 +88,13 @@ class ValidationConfig(_Frozen):
     pairs: int = Field(12, ge=1, description="pairs of each set, evenly spaced in the split")
 
 
+class Phase(_Frozen):
+    """Other weights of the loss terms from a step on."""
+
+    from_step: int = Field(ge=1)
+    loss: LossConfig
+
+
 class Recipe(_Frozen):
     """What `haarmony train` reads (with `haarmony.settings.load`)."""
 
@@ -103,6 +113,7 @@ class Recipe(_Frozen):
     diffusion: DiffusionConfig = DiffusionConfig()
     net: NetConfig = NetConfig()
     loss: LossConfig = LossConfig()
+    phases: tuple[Phase, ...] = ()
     optimiser: OptimiserConfig = OptimiserConfig()
     validation: ValidationConfig = ValidationConfig()
 
@@ -120,4 +131,12 @@ class Recipe(_Frozen):
             )
         if crop % (codec.factor * grid):
             raise ValueError(f"data.crop = {crop} is no multiple of {codec.factor * grid}, the padded size")
+        if crop < VIF_SMALLEST and any(
+            loss.vif for loss in (self.loss, *(phase.loss for phase in self.phases))
+        ):
+            raise ValueError(f"data.crop = {crop} is too small for loss.vif, which needs {VIF_SMALLEST}")
         return self
+
+    def loss_at(self, step: int) -> LossConfig:
+        """The weights of the loss terms at a step, counted from 0."""
+        return [self.loss, *(phase.loss for phase in self.phases if phase.from_step <= step)][-1]
