@@ -18,7 +18,7 @@ import numpy as np
 
 from haarmony import Fuser, metrics, settings
 from haarmony.colour import to_luma
-from haarmony.io import read, to_unit
+from haarmony.io import from_unit, read, to_unit
 from haarmony.support import span
 from haarmony.training.data import files
 from haarmony.training.recipe import Recipe
@@ -65,7 +65,7 @@ def main() -> None:
 
 def _luma(pixels: np.ndarray) -> np.ndarray:
     """8-bit luma, as the published tables read their images."""
-    return np.rint(255 * to_luma(to_unit(pixels))).astype(np.uint8)
+    return from_unit(to_luma(to_unit(pixels)), np.uint8)
 
 
 def _maximum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
