@@ -137,11 +137,14 @@ def fuse_file(pair: Pair, out: Path, fuse: Fuse) -> tuple[str, ...]:
         ValueError: A file is no readable picture, or the two cannot be fused; the message names the files.
         OSError: A file cannot be read or written.
     """
-    a, b = read(pair.a), read(pair.b)
     try:
-        fused = fuse(a, b)
-    except ValueError as error:
-        raise ValueError(f"{pair.a} with {pair.b}: {error}") from error
+        a, b = read(pair.a), read(pair.b)
+        try:
+            fused = fuse(a, b)
+        except ValueError as error:
+            raise ValueError(f"{pair.a} with {pair.b}: {error}") from error
+    except MemoryError:
+        raise ValueError(f"{pair.a} with {pair.b}: not enough memory for their size") from None
     write(out, fused)
     return tuple(f"{path}: {note}" for path, source in ((pair.a, a), (pair.b, b)) for note in source.notes)
 

@@ -106,6 +106,16 @@ def test_an_interruption_is_one_line_and_code_130(here, model):
         assert read(f"out/{name}").pixels.shape == (96, 96)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
+@pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full", ">&- 2>&-"])
+def test_work_goes_on_where_nobody_listens(here, model, closed):
+    line = f'exec "$0" fuse mri pet -o out --model "$1" {closed}'
+    done = subprocess.run(["sh", "-c", line, COMMAND, model], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout in ("", "out: 3 fused, 0 skipped, 0 failed\n")
+    assert sorted(os.listdir("out")) == ["p1.png", "p2.png", "p3.png"]
+
+
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, cli.typer.Abort])
 def test_both_ways_to_interrupt(run, monkeypatch, raised):
     def interrupted(*args: object, **options: object) -> None:
@@ -121,6 +131,10 @@ def test_both_ways_to_interrupt(run, monkeypatch, raised):
         (ValueError("several\n  lines"), "haarmony: several lines"),
         (ValueError(), "haarmony: ValueError"),
         (PermissionError(13, "Permission denied", "out"), "haarmony: out: permission denied"),
+        (PermissionError(13, "Permission denied", "o\nut"), "haarmony: o ut: permission denied"),
+        (OSError(28, "No space left on device"), "haarmony: no space left on device"),
+        (ValueError("\x1b[31m.png"), "haarmony: \\x1b[31m.png"),
+        (MemoryError(), "haarmony: not enough memory for pictures or settings of this size"),
     ],
 )
 def test_errors_for_the_user_are_one_line(run, monkeypatch, error, line):

@@ -68,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # (OSError, a full disk say). A mistake in the program is any other type, and keeps its traceback.
     except (ValueError, OSError) as error:
         return _refuse(describe(error))
+    except MemoryError:
+        return _refuse("not enough memory for pictures or settings of this size")
     say("haarmony: interrupted")
     return INTERRUPTED
 

@@ -93,7 +93,7 @@ def fuse(
 
 def _reported(outcomes: Iterable[Outcome], *, total: int, quiet: bool) -> Iterator[str]:
     """The status of each outcome, once it has been said."""
-    bar = sys.stderr.isatty() and not quiet
+    bar = not quiet and sys.stderr is not None and sys.stderr.isatty()
     for number, outcome in enumerate(with_bar(outcomes, total=total) if bar else outcomes, 1):
         if outcome.error is not None:
             say(f"{outcome.pair.stem} failed: {describe(outcome.error)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,16 +15,22 @@ Item = TypeVar("Item")
 
 
 def say(*lines: str) -> None:
-    """Print lines on stderr."""
-    for line in lines:
-        print(line, file=sys.stderr)
+    """Print lines on stderr, what a terminal would obey escaped; where nobody listens, work goes on."""
+    if sys.stderr is None:  # started with it closed; print would fall back on stdout
+        return
+    with suppress(OSError):
+        for line in lines:
+            print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr)
 
 
 def describe(error: Exception) -> str:
     """An error as one line: the file that an OSError names, then the problem."""
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
-    return " ".join(str(error).split()) or type(error).__name__
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.strerror[0].lower()}{error.strerror[1:]}"
+        if error.filename is not None:
+            text = f"{error.filename}: {text}"
+    return " ".join(text.split()) or type(error).__name__
 
 
 def unpaired(a: Path, b: Path, found: Pairs, *, most: int = 5) -> Iterator[str]:
