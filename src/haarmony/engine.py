@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from haarmony.weights import ModelCard, verified
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, SessionOptions
 
 STRIP = 16384
 """Positions that a step network works on at a time: more outgrow the processor's caches (4 times slower)."""
@@ -51,24 +51,24 @@ class OnnxEngine:
             card: Its card.
             threads: Threads of one operator; None takes the cores that this process may use.
         """
-        from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
+        from onnxruntime import GraphOptimizationLevel, SessionOptions
 
         # A step network's 3×3 convolutions: one a block, one before and one after; in steps of the grid.
-        reach = 2 + max(int(card.net["denoiser_depth"]), int(card.net["refiner_depth"]))
+        try:
+            reach = 2 + max(int(card.net["denoiser_depth"]), int(card.net["refiner_depth"]))
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{folder / 'card.toml'}: net: no depth of a network ({error})") from None
         self._halo = -(-reach // card.diffusion.grid) * card.diffusion.grid
         options = SessionOptions()
         options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
         options.intra_op_num_threads = threads if threads is not None else _usable_cores()
         self._encoder, self._denoiser, self._refiner = (
-            InferenceSession(
-                verified(folder, f"{name}.onnx", card), options, providers=["CPUExecutionProvider"]
-            )
-            for name in ("encoder", "denoiser", "refiner")
+            _load(folder / f"{name}.onnx", card, options) for name in ("encoder", "denoiser", "refiner")
         )
 
     def encode(self, z_a: Latent, z_b: Latent, z_max: Latent) -> Condition:
-        return self._encoder.run(None, {"z_a": z_a, "z_b": z_b, "z_max": z_max})[0]
+        return _run(self._encoder, {"z_a": z_a, "z_b": z_b, "z_max": z_max})
 
     def denoise(self, z_t: Latent, condition: Condition, t: Steps) -> Latent:
         return self._in_strips(self._denoiser, z_t, condition, t)
@@ -88,8 +88,25 @@ class OnnxEngine:
                 "condition": np.ascontiguousarray(condition[:, :, first:last]),
                 "t": t,
             }
-            result[:, :, top : top + rows] = network.run(None, inputs)[0][:, :, top - first :][:, :, :rows]
+            result[:, :, top : top + rows] = _run(network, inputs)[:, :, top - first :][:, :, :rows]
         return result
+
+
+def _load(path: Path, card: ModelCard, options: SessionOptions) -> InferenceSession:
+    from onnxruntime import InferenceSession
+
+    content = verified(path.parent, path.name, card)
+    try:
+        return InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no base of their own
+        raise ValueError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
+
+
+def _run(network: InferenceSession, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    try:
+        return np.asarray(network.run(None, inputs)[0])
+    except Exception as error:  # wrong inputs or shapes, or no memory
+        raise ValueError(f"the model cannot run on these pictures ({str(error).splitlines()[0]})") from error
 
 
 def _usable_cores() -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from haarmony.engine import Condition, Latent, Steps
 from haarmony.weights import ModelCard, verified
 
 try:
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load as load_safetensors
 
     from haarmony.nets import FusionNet, NetConfig
@@ -32,8 +34,13 @@ class TorchEngine:
         """Load model.safetensors, on a GPU where there is one, after checking it against the card."""
         if threads is not None:
             torch.set_num_threads(threads)
-        net = FusionNet(NetConfig.model_validate(card.net))
-        net.load_state_dict(load_safetensors(verified(folder, "model.safetensors", card)))
+        content = verified(folder, "model.safetensors", card)
+        try:
+            net = FusionNet(NetConfig.model_validate(card.net))
+            net.load_state_dict(load_safetensors(content))
+        except (ValidationError, RuntimeError, SafetensorError) as error:
+            problem = str(error).splitlines()[0]
+            raise ValueError(f"{folder / 'model.safetensors'}: not the card's network ({problem})") from error
         return cls(net.to("cuda" if torch.cuda.is_available() else "cpu"))
 
     def encode(self, z_a: Latent, z_b: Latent, z_max: Latent) -> Condition:
@@ -47,4 +54,8 @@ class TorchEngine:
 
     def _run(self, network: torch.nn.Module, *arrays: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return network(*(torch.from_numpy(x).to(self._device) for x in arrays)).cpu().numpy()
+            try:
+                return network(*(torch.from_numpy(x).to(self._device) for x in arrays)).cpu().numpy()
+            except RuntimeError as error:  # wrong shapes, or no memory
+                problem = str(error).splitlines()[0]
+                raise ValueError(f"the model cannot run on these pictures ({problem})") from error

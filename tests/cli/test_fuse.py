@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -195,6 +198,49 @@ def test_an_unknown_model(here, run, sources):
     assert (code, out, len(err)) == (2, [], 1)
     assert err[0].startswith("haarmony: unknown model 'nothing'")
     assert (state(), sorted(os.listdir())) == before
+
+
+def damage(name: str, folder: Path) -> None:
+    """Make the model in `folder` what `name` says, its sha256 those of its files."""
+    card, encoder = folder / "card.toml", folder / "encoder.onnx"
+    if name == "junk":
+        encoder.write_bytes(b"no graph")
+    elif name == "swapped":
+        encoder.write_bytes((folder / "denoiser.onnx").read_bytes())
+    elif name == "other codec":
+        card.write_text(card.read_text().replace('"haar"', '"identity"'))
+    elif name == "huge grid":
+        card.write_text(card.read_text().replace("[diffusion]", "[diffusion]\ngrid = 10_000_000"))
+    elif name == "no depth":
+        card.write_text(card.read_text().replace("denoiser_depth", "denoiser_death"))
+    elif name == "nested":
+        card.write_text("name = " + 100_000 * "[")
+    text = re.sub('"encoder.onnx" = ".*"', f'"encoder.onnx" = "{sha256(encoder)}"', card.read_text())
+    card.write_text(text)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("junk", "encoder.onnx: cannot be loaded"),
+        ("swapped", "the model cannot run on these pictures"),
+        ("other codec", "the model cannot run on these pictures"),
+        ("huge grid", "not enough memory"),
+        ("no depth", "card.toml: net: no depth of a network ('denoiser_depth')"),
+        ("nested", "card.toml: not readable as TOML"),
+    ],
+)
+def test_a_damaged_model_is_one_line(here, run, model, name, says):
+    shutil.copytree(model, "model")
+    damage(name, Path("model"))
+    code, out, err = run("fuse", "mri.png", "pet.png", "-o", "out.png", "--model", "model")
+    assert (code, out, len(err)) == (2, [], 1)
+    assert says in err[0]
+    assert not Path("out.png").exists()
 
 
 def test_folders(here, fuse):
