@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from haarmony.io import replacing
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -25,7 +27,7 @@ def load(path: Path, kind: type[Settings]) -> Settings:
     """
     try:
         return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:  # the last: [[[[…
         raise ValueError(f"{path}: not readable as TOML ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
@@ -39,6 +41,6 @@ def dump(path: Path, content: BaseModel) -> None:
     """Write `content` as TOML that `load` reads back, whole or not at all; needs the extra `train`."""
     import tomli_w
 
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(tomli_w.dumps(content.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
-    part.replace(path)
+    text = tomli_w.dumps(content.model_dump(mode="json", exclude_none=True))
+    with replacing(path) as file:
+        file.write(text.encode())

@@ -44,6 +44,7 @@ def test_train_hands_its_options_on(run, monkeypatch, tmp_path):
     [
         (None, "recipe.toml"),
         ("name = ", "recipe.toml: not readable as TOML"),
+        ("name = " + 100_000 * "[", "recipe.toml: not readable as TOML"),
         ("colour = 1", "recipe.toml: "),
     ],
 )

@@ -1,6 +1,8 @@
 """The targeted search: what it picks, and what it does not compute twice."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -388,3 +390,18 @@ def test_real_pairs(shared, tmp_path):
         maximum, winner = entry.candidates["maximum"], entry.candidates[entry.winner]
         assert winner.metrics["function"] >= maximum.metrics["function"] - 0.02
         assert winner.score >= maximum.score
+
+
+def test_a_full_disk_leaves_the_record_it_had(folder, monkeypatch):
+    run(folder)
+    before = files(folder / "out")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(folder)
+    monkeypatch.undo()
+    (folder / "out/prior.journal").unlink()
+    assert files(folder / "out") == before

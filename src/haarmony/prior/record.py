@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from haarmony.io import replacing
 
 RECORD, JOURNAL = "prior.json", "prior.journal"
 _log = logging.getLogger(__name__)
@@ -56,9 +57,8 @@ class Record(_Frozen):
     def save(self, out: Path) -> None:
         """Write OUT/prior.json, whole or not at all, pairs by stem; the journal has served its time."""
         ordered = self.model_copy(update={"pairs": dict(sorted(self.pairs.items()))})
-        part = out / f"{RECORD}.part"
-        part.write_text(ordered.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        os.replace(part, out / RECORD)
+        with replacing(out / RECORD) as file:
+            file.write(f"{ordered.model_dump_json(indent=1)}\n".encode())
         (out / JOURNAL).unlink(missing_ok=True)
 
 
