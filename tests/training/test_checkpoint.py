@@ -39,6 +39,14 @@ def test_another_network_is_refused(tmp_path):
         checkpoint.load(tmp_path / "c", *trained(0, features=4))
 
 
+@pytest.mark.parametrize("state", ["{", "[]", '{"step": "x"}', '{"step": -1}', '{"pace": 1}'])
+def test_a_damaged_state_is_refused(tmp_path, state):
+    checkpoint.save(tmp_path / "c", *trained(0), State())
+    (tmp_path / "c/state.json").write_text(state)
+    with pytest.raises(ValueError, match="c: not a checkpoint of this recipe"):
+        checkpoint.load(tmp_path / "c", *trained(0))
+
+
 def test_a_crash_while_writing_leaves_the_old_one(tmp_path, monkeypatch):
     checkpoint.save(tmp_path / "c", *trained(0), State(step=1))
 

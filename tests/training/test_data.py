@@ -70,7 +70,13 @@ def test_prior_gives_every_training_pair_its_target(recipe_path, tmp_path):
     ("content", "problem"),
     [
         ("{", "not readable as JSON"),
+        ("[" * 100_000, "not readable as JSON"),
+        ("9" * 5000, "not readable as JSON"),
         ("{}", "no split 'train' of 'grey'"),
+        ('{"grey": {"train": null}}', "split 'train' of 'grey' is no list of stems"),
+        ('{"grey": {"train": "012"}}', "split 'train' of 'grey' is no list of stems"),
+        ('{"grey": {"train": [["0"]]}}', "split 'train' of 'grey' is no list of stems"),
+        ('{"grey": {"train": [0]}}', "split 'train' of 'grey' is no list of stems"),
         ('{"grey": {"train": []}}', "split 'train' is empty"),
         ('{"grey": {"train": ["0", "77"]}}', "no pair 77 (1 missing)"),
     ],

@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import NonNegativeInt, TypeAdapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from haarmony.io import replacing
 
 
 @dataclass
 class State:
     """Where a run stands."""
 
-    step: int = 0
-    best_step: int = 0
+    step: NonNegativeInt = 0
+    best_step: NonNegativeInt = 0
     best_score: float = float("-inf")
     seconds: float = 0.0
     """Time spent so far, over all its parts."""
@@ -61,7 +64,8 @@ def load(folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.op
             index, name = key.split(".", 1)
             entries.setdefault(int(index), {})[name] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": entries})
-        return State(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        return TypeAdapter(State).validate_python(asdict(State(**state)))
     except Exception as error:
         # Whatever is wrong with the files, to the user it is one thing: this checkpoint cannot be resumed.
         raise ValueError(
@@ -101,6 +105,5 @@ def tensors(module: nn.Module) -> dict[str, Tensor]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    part.replace(path)
+    with replacing(path) as file:
+        file.write(json.dumps(content, indent=1).encode())

@@ -64,10 +64,12 @@ def files(config: DataConfig, pair_set: PairSet, split: str) -> list[jobs.Pair]:
     path = root / config.splits
     try:
         stems = json.loads(path.read_text(encoding="utf-8"))[pair_set.split][split]
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number or a nesting too long
         raise ValueError(f"{path}: not readable as JSON ({error})") from None
     except (KeyError, TypeError):
         raise ValueError(f"{path}: no split '{split}' of '{pair_set.split}'") from None
+    if not isinstance(stems, list) or not all(isinstance(stem, str) for stem in stems):
+        raise ValueError(f"{path}: split '{split}' of '{pair_set.split}' is no list of stems")
     found = {pair.stem: pair for pair in jobs.pairs(root / pair_set.a, root / pair_set.b).pairs}
     missing = [str(stem) for stem in stems if stem not in found]
     if missing or not stems:

@@ -49,6 +49,10 @@ def export(trained: Path, out: Path) -> ModelCard:
     except (RuntimeError, SafetensorError) as error:
         problem = str(error).splitlines()[0]
         raise ValueError(f"{folder / 'model.safetensors'}: not the recipe's network ({problem})") from None
+    try:
+        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / 'scores.json'}: not readable as JSON ({error})") from None
 
     part = checkpoint.fresh(out)
     (part / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
@@ -65,7 +69,7 @@ def export(trained: Path, out: Path) -> ModelCard:
         coloured=recipe.coloured,
         diffusion=recipe.diffusion,
         net=recipe.net.model_dump(),
-        scores=json.loads((folder / "scores.json").read_text(encoding="utf-8")),
+        scores=scores,
         sha256={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(part.iterdir())},
     )
     settings.dump(part / "card.toml", card)
