@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save
 from torch import nn
 
+from haarmony.nets import NetConfig
 from haarmony.training import checkpoint
 from haarmony.training.checkpoint import State
 
@@ -61,6 +64,30 @@ def test_a_crash_while_writing_leaves_the_old_one(tmp_path, monkeypatch):
     checkpoint.save(tmp_path / "c", *trained(1), State(step=2))
     assert checkpoint.load(tmp_path / "c", *trained(2)).step == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c"]
+
+
+def test_a_full_disk_is_an_os_error_and_leaves_the_old_one(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path / "c", *trained(0), State(step=1))
+
+    def full(tensors, path):
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match=r"c: cannot be written \(I/O error: No space left"):
+        checkpoint.save(tmp_path / "c", *trained(1), State(step=2))
+    assert checkpoint.load(tmp_path / "c", *trained(2)).step == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c"]
+
+
+def test_damaged_best_weights_are_named(tmp_path):
+    config = NetConfig(width=8, heads=2, condition_channels=8, step_width=8)
+    with pytest.raises(FileNotFoundError):
+        checkpoint.load_best(tmp_path, config)
+    for content in (b"", b"junk" * 10, save(checkpoint.tensors(nn.Linear(2, 2)))):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        with pytest.raises(ValueError, match=r"model\.safetensors: not the recipe's network"):
+            checkpoint.load_best(tmp_path, config)
 
 
 def test_a_crash_between_the_renames_is_undone(tmp_path):

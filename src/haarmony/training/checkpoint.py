@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import NonNegativeInt, TypeAdapter
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from haarmony.io import replacing
+from haarmony.nets import FusionNet, NetConfig
 
 
 @dataclass
@@ -37,17 +41,16 @@ def save(
     folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, state: State
 ) -> None:
     """Write a checkpoint beside `folder`, then put it in its place: a crash leaves the old one or the new."""
-    part = fresh(folder)
-    save_file(tensors(model), part / "model.safetensors")
-    save_file(tensors(average), part / "average.safetensors")
     moments = {
         f"{index}.{name}": torch.as_tensor(value).contiguous()
         for index, entries in optimiser.state_dict()["state"].items()
         for name, value in entries.items()
     }
-    save_file(moments, part / "optimiser.safetensors")
-    (part / "state.json").write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
-    replace(part, folder)
+    with replacing_folder(folder) as part:
+        save_file(tensors(model), part / "model.safetensors")
+        save_file(tensors(average), part / "average.safetensors")
+        save_file(moments, part / "optimiser.safetensors")
+        (part / "state.json").write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
 
 
 def load(folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> State:
@@ -73,12 +76,40 @@ def load(folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.op
         ) from error
 
 
-def fresh(folder: Path) -> Path:
-    """An empty folder beside `folder` to write into."""
+def load_best(folder: Path, config: NetConfig) -> FusionNet:
+    """The network that a run kept.
+
+    Raises:
+        ValueError: The weights are damaged or another network's.
+        OSError: They cannot be read.
+    """
+    net, path = FusionNet(config), folder / "model.safetensors"
+    try:
+        net.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{path}: not the recipe's network ({str(error).splitlines()[0]})") from None
+    return net
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder to write into that takes the place of `folder` when the block ends without an error.
+
+    Raises:
+        OSError: It cannot be written; `folder` is as it was and what was written is gone.
+    """
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    return part
+    try:
+        yield part
+    except SafetensorError as error:  # its word for a full disk
+        shutil.rmtree(part, ignore_errors=True)
+        raise OSError(f"{folder}: cannot be written ({error})") from error
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    replace(part, folder)
 
 
 def replace(part: Path, folder: Path) -> None:

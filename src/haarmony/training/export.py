@@ -10,8 +10,6 @@ from pathlib import Path
 
 import onnx
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.export import Dim
 
@@ -43,37 +41,33 @@ def export(trained: Path, out: Path) -> ModelCard:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: exists already; name a folder that does not")
     recipe = settings.load(folder / "recipe.toml", Recipe)
-    net = FusionNet(recipe.net).eval()
-    try:
-        net.load_state_dict(load_file(folder / "model.safetensors"))
-    except (RuntimeError, SafetensorError) as error:
-        problem = str(error).splitlines()[0]
-        raise ValueError(f"{folder / 'model.safetensors'}: not the recipe's network ({problem})") from None
+    net = checkpoint.load_best(folder, recipe.net).eval()
     try:
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{folder / 'scores.json'}: not readable as JSON ({error})") from None
 
-    part = checkpoint.fresh(out)
-    (part / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    _write_graphs(net, recipe, part)
-    card = ModelCard(
-        name=recipe.name,
-        title=recipe.title,
-        description=recipe.description,
-        intended_use=recipe.intended_use,
-        limits=recipe.limits,
-        training_data=recipe.training_data,
-        version=haarmony.__version__,
-        parameters=sum(p.numel() for p in net.parameters()),
-        coloured=recipe.coloured,
-        diffusion=recipe.diffusion,
-        net=recipe.net.model_dump(),
-        scores=scores,
-        sha256={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(part.iterdir())},
-    )
-    settings.dump(part / "card.toml", card)
-    checkpoint.replace(part, out)
+    with checkpoint.replacing_folder(out) as part:
+        (part / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+        _write_graphs(net, recipe, part)
+        card = ModelCard(
+            name=recipe.name,
+            title=recipe.title,
+            description=recipe.description,
+            intended_use=recipe.intended_use,
+            limits=recipe.limits,
+            training_data=recipe.training_data,
+            version=haarmony.__version__,
+            parameters=sum(p.numel() for p in net.parameters()),
+            coloured=recipe.coloured,
+            diffusion=recipe.diffusion,
+            net=recipe.net.model_dump(),
+            scores=scores,
+            sha256={
+                path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(part.iterdir())
+            },
+        )
+        settings.dump(part / "card.toml", card)
     return card
 
 

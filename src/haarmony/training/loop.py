@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -221,18 +221,16 @@ class _Main:
         run.report(f"validation {step} score {total:.4f} (best {max(total, run.state.best_score):.4f})")
         if total > run.state.best_score:
             run.state = replace(run.state, best_score=total, best_step=step)
-            part = checkpoint.fresh(self.best)
-            save_file(checkpoint.tensors(average), part / "model.safetensors")
-            settings.dump(part / "recipe.toml", run.recipe)
-            checkpoint.write_json(part / "scores.json", scores)
-            checkpoint.replace(part, self.best)
+            with checkpoint.replacing_folder(self.best) as part:
+                save_file(checkpoint.tensors(average), part / "model.safetensors")
+                settings.dump(part / "recipe.toml", run.recipe)
+                checkpoint.write_json(part / "scores.json", scores)
 
     def finish(self) -> None:
         """Score the kept weights on the whole validation split, for the model card; say the peak memory."""
         run = self.run
         self.log.close()
-        net = FusionNet(run.recipe.net)
-        net.load_state_dict(load_file(self.best / "model.safetensors"))
+        net = checkpoint.load_best(self.best, run.recipe.net)
         scores, _ = validation.score(net, run.recipe, validation.load(run.recipe))
         checkpoint.write_json(self.best / "scores.json", scores)
         run.report(f"best: step {run.state.best_step}; {self.best / 'scores.json'} scores the whole split")
