@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from haarmony import metrics
 from haarmony.codec import CODECS
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.nets import FusionNet, NetConfig
@@ -52,6 +53,20 @@ def test_function_term_asks_only_functional_pairs_and_only_for_what_is_missing()
     at_a = fusion_terms(a, a, a, b, b, functional, LOSS)["function"]
     assert at_a[0] > 0.1
     assert at_a[1] == 0
+
+
+def test_scd_floor_asks_only_for_what_is_missing_to_the_maximum():
+    rng = np.random.default_rng(3)
+    a, b = (torch.from_numpy(rng.random((2, 1, 32, 32))).float() for _ in range(2))
+    config = LossConfig(vif=0, ssim=0, qabf=0, scd=0, scd_floor=1.0, scd_margin=0.1)
+    maximum, mean = torch.maximum(a, b), (a + b) / 2
+
+    def floor(f):
+        return fusion_terms(f, f, a, b, f, torch.zeros(2), config)["scd_floor"]
+
+    torch.testing.assert_close(floor(maximum), torch.full((2,), 0.1))
+    expected = metrics.scd(maximum, a, b) + 0.1 - metrics.scd(mean, a, b)
+    torch.testing.assert_close(floor(mean), expected.clamp(min=0))
 
 
 def test_algorithm_1_line_by_line():

@@ -22,7 +22,7 @@ SHIPPED = Path(__file__).parents[2] / "recipes" / "medical.toml"
         ("noise = 2.0", "noises = 2.0", "loss.noises: Extra inputs are not permitted"),
         ("swap = 0.25", "swap = 2", "data.sets.0.swap: Input should be less than or equal to 1"),
         ("crop = 128", "crop = 32", "data.crop = 32 is too small for loss.vif, which needs 41"),
-        ("scd = 3.0", "scd = -3.0", "phases.0.loss.scd: Input should be greater than or equal to 0"),
+        ("scd = 0.0", "scd = -3.0", "phases.0.loss.scd: Input should be greater than or equal to 0"),
         ('"ratio"', '"ratios"', "prior.candidates: unknown classical fuser 'ratios'"),
     ],
 )

@@ -49,7 +49,8 @@ class DataConfig(_Frozen):
 class LossConfig(_Frozen):
     """Weights of the loss terms: `noise` as in `haarmony.training.algorithm`, the others as in `losses`.
 
-    Zero leaves a term out. `function_margin` is no weight but the margin of the term `function`.
+    Zero leaves a term out. `scd_margin` and `function_margin` are no weights but the margins
+    of the terms `scd_floor` and `function`.
     """
 
     noise: float = Field(1.0, ge=0)
@@ -61,6 +62,8 @@ class LossConfig(_Frozen):
     qabf: float = Field(3.0, ge=0)
     scd: float = Field(0.5, ge=0)
     span: float = Field(5.0, ge=0)
+    scd_floor: float = Field(0.0, ge=0)
+    scd_margin: float = Field(0.03, ge=0)
     function: float = Field(12.0, ge=0)
     function_margin: float = Field(0.03, ge=0)
 
