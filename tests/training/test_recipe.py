@@ -23,6 +23,11 @@ SHIPPED = Path(__file__).parents[2] / "recipes" / "medical.toml"
         ("swap = 0.25", "swap = 2", "data.sets.0.swap: Input should be less than or equal to 1"),
         ("crop = 128", "crop = 32", "data.crop = 32 is too small for loss.vif, which needs 41"),
         ("scd = 0.0", "scd = -3.0", "phases.0.loss.scd: Input should be greater than or equal to 0"),
+        ('name = "medical"', 'name = "../medical"', "name: String should match pattern"),
+        ('name = "MRI-CT"', 'name = ""', "data.sets.0.name: String should match pattern"),
+        ('name = "MRI-CT"', 'name = "MRI-PET"', "data.sets: two sets are called 'MRI-PET'"),
+        ("seed = 42", "seed = 9223372036854775808", "seed: Input should be less than"),
+        ("noise = 2.0", "noise = inf", "loss.noise: Input should be a finite number"),
         ('"ratio"', '"ratios"', "prior.candidates: unknown classical fuser 'ratios'"),
     ],
 )

@@ -44,7 +44,7 @@ REFERENCE = "maximum"  # the fuser whose function is the standard
 class SearchConfig(BaseModel):
     """What the search depends on besides the pictures."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     candidates: tuple[str, ...] = Field(default=tuple(CLASSICAL), description="classical fusers")
     weights: dict[str, float] = Field(default={"SSIM": 2.0, "VIF": 1.0, "Qabf": 3.0}, min_length=1)

@@ -6,7 +6,7 @@ error.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,14 +20,18 @@ VIF_SMALLEST = 41
 """Smallest side that VIF is defined on (`haarmony.metrics.vif`)."""
 
 
+FolderName = Annotated[str, Field(pattern=r"^\w[\w .+-]*$")]
+"""A name that is used as a folder's."""
+
+
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class PairSet(_Frozen):
     """One set of pairs: two folders, below the data folder, whose files share their stems."""
 
-    name: str
+    name: FolderName
     a: str = Field(description="folder of first sources")
     b: str = Field(description="folder of second sources")
     split: str = Field(description="key in the splits file that holds this set's train and val stems")
@@ -49,8 +53,7 @@ class DataConfig(_Frozen):
 class LossConfig(_Frozen):
     """Weights of the loss terms: `noise` as in `haarmony.training.algorithm`, the others as in `losses`.
 
-    Zero leaves a term out. `scd_margin` and `function_margin` are no weights but the margins
-    of the terms `scd_floor` and `function`.
+    Zero leaves a term out. A margin is no weight: it belongs to the term it is named after.
     """
 
     noise: float = Field(1.0, ge=0)
@@ -64,6 +67,8 @@ class LossConfig(_Frozen):
     span: float = Field(5.0, ge=0)
     scd_floor: float = Field(0.0, ge=0)
     scd_margin: float = Field(0.03, ge=0)
+    qabf_floor: float = Field(0.0, ge=0)
+    qabf_margin: float = Field(0.01, ge=0)
     function: float = Field(12.0, ge=0)
     function_margin: float = Field(0.03, ge=0)
 
@@ -101,13 +106,13 @@ class Phase(_Frozen):
 class Recipe(_Frozen):
     """What `haarmony train` reads (with `haarmony.settings.load`)."""
 
-    name: str
+    name: FolderName
     title: str
     description: str
     intended_use: str
     limits: str
     training_data: str
-    seed: int = Field(42, ge=0)
+    seed: int = Field(42, ge=0, lt=2**63)
     coloured: Literal["first", "second"] = Field(
         "second", description="the source that is in colour, if one is"
     )
@@ -122,6 +127,9 @@ class Recipe(_Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
+        names = [pair_set.name for pair_set in self.data.sets]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"data.sets: two sets are called '{twice[0]}'")
         codec, grid, crop = CODECS[self.diffusion.codec](), self.diffusion.grid, self.data.crop
         if self.net.latent_channels != codec.channels:
             raise ValueError(
