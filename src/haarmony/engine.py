@@ -61,7 +61,7 @@ class OnnxEngine:
         self._halo = -(-reach // card.diffusion.grid) * card.diffusion.grid
         options = SessionOptions()
         options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # its errors are raised
         options.intra_op_num_threads = threads if threads is not None else _usable_cores()
         self._encoder, self._denoiser, self._refiner = (
             _load(folder / f"{name}.onnx", card, options) for name in ("encoder", "denoiser", "refiner")
