@@ -55,17 +55,21 @@ def test_function_term_asks_only_functional_pairs_and_only_for_what_is_missing()
     assert at_a[1] == 0
 
 
-def test_scd_floor_asks_only_for_what_is_missing_to_the_maximum():
+@pytest.mark.parametrize("name", ["scd", "qabf"])
+def test_a_floor_asks_only_for_what_is_missing_to_the_maximum(name):
     rng = np.random.default_rng(3)
     a, b = (torch.from_numpy(rng.random((2, 1, 32, 32))).float() for _ in range(2))
-    config = LossConfig(vif=0, ssim=0, qabf=0, scd=0, scd_floor=1.0, scd_margin=0.1)
+    others = {"vif": 0, "ssim": 0, "qabf": 0, "scd": 0}
+    config = LossConfig(**others, **{f"{name}_floor": 1.0, f"{name}_margin": 0.1})
+    metric = getattr(metrics, name)
     maximum, mean = torch.maximum(a, b), (a + b) / 2
 
     def floor(f):
-        return fusion_terms(f, f, a, b, f, torch.zeros(2), config)["scd_floor"]
+        return fusion_terms(f, f, a, b, f, torch.zeros(2), config)[f"{name}_floor"]
 
     torch.testing.assert_close(floor(maximum), torch.full((2,), 0.1))
-    expected = metrics.scd(maximum, a, b) + 0.1 - metrics.scd(mean, a, b)
+    maximum_s, mean_s = (metric(x, a, b, convention="cddfuse") for x in (maximum, mean))
+    expected = maximum_s + 0.1 - mean_s
     torch.testing.assert_close(floor(mean), expected.clamp(min=0))
 
 

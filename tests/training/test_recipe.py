@@ -45,7 +45,8 @@ def test_what_does_not_fit_is_named(tmp_path, old, new, problem):
 def test_a_phase_changes_the_loss_from_its_step_on():
     recipe = settings.load(SHIPPED, Recipe)
     assert recipe.loss_at(0) == recipe.loss_at(3199) == recipe.loss
-    assert recipe.loss_at(3200) == recipe.loss_at(4799) == recipe.phases[0].loss != recipe.loss
+    assert recipe.loss_at(3200) == recipe.loss_at(3999) == recipe.phases[0].loss != recipe.loss
+    assert recipe.loss_at(4000) == recipe.loss_at(4799) == recipe.phases[1].loss
 
 
 def test_the_shipped_recipe_loads_and_survives_a_round_trip(tmp_path):

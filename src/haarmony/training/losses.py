@@ -3,10 +3,10 @@
 Diff-IF's terms act on the refined luma f: L1 to the prior's target, to the pixel-wise maximum, and to the
 sources' stronger gradient, and SSIM (the noise term is in `haarmony.training.algorithm`). The gradient is
 signed: of the two Sobel responses the one of larger magnitude, with its sign. The others are the fusion
-metrics themselves (`haarmony.metrics`, cddfuse convention), negated, and three guards:
+metrics themselves (`haarmony.metrics`, cddfuse convention), negated, and guards:
 
     span       how far f leaves what the sources support, before projection
-    scd_floor  relu(SCD(max) + margin − SCD(f)): SCD held, where raising it would cost other scores
+    scd_floor  relu(SCD(max) + margin − SCD(f)), and qabf_floor alike: scores held, not raised at all cost
     function   relu(r(max) + margin − r(f)), r the Pearson correlation with b inside its uptake region
 """
 
@@ -55,9 +55,10 @@ def fusion_terms(
     ):
         if getattr(config, name):
             terms[name] = -metric(f, a, b, convention="cddfuse")
-    if config.scd_floor:
-        least = metrics.scd(maximum, a, b, convention="cddfuse") + config.scd_margin
-        terms["scd_floor"] = F.relu(least - metrics.scd(f, a, b, convention="cddfuse"))
+    for name, metric in (("scd", metrics.scd), ("qabf", metrics.qabf)):
+        if getattr(config, f"{name}_floor"):
+            least = metric(maximum, a, b, convention="cddfuse") + getattr(config, f"{name}_margin")
+            terms[f"{name}_floor"] = F.relu(least - metric(f, a, b, convention="cddfuse"))
     if config.function and functional.any():
         least = metrics.function_pearson(maximum, b) + config.function_margin
         terms["function"] = functional * F.relu(least - metrics.function_pearson(f, b))
