@@ -8,7 +8,7 @@ import pytest
 from haarmony import metrics, settings
 from haarmony.nets import FusionNet
 from haarmony.training.recipe import Recipe
-from haarmony.training.validation import load, measure, score, total
+from haarmony.training.validation import baseline, load, measure, score, total
 
 
 @pytest.fixture
@@ -34,16 +34,14 @@ def test_measure_is_of_the_rounded_luma_and_adds_function_where_there_is_some(re
     )
     row = measure(pair.a, pair, functional=True)
     assert row["function"] == pytest.approx(metrics.function(pair.a, pair.b))
-    assert row["function_maximum"] == pytest.approx(metrics.function(maximum, pair.b))
 
 
 def test_an_untrained_network_scores_as_the_maximum(recipe):
     """Its denoiser answers with the maximum and its refiner leaves that alone."""
     sets, net = load(recipe, pairs=3), FusionNet(recipe.net)
     scores, sheet = score(net, recipe, sets)
-    for pair_set, pairs in sets:
-        rows = [measure(np.maximum(p.a, p.b), p, functional=pair_set.functional) for p in pairs]
-        assert scores[pair_set.name] == pytest.approx({m: np.mean([r[m] for r in rows]) for m in rows[0]})
+    for name, row in baseline(sets).items():
+        assert scores[name] == pytest.approx(row)
     middle = [pairs[1] for _, pairs in sets]
     expected = np.vstack([np.hstack([p.a, p.b, np.maximum(p.a, p.b)]) for p in middle])
     np.testing.assert_array_equal(sheet, np.rint(255 * expected))
@@ -51,10 +49,13 @@ def test_an_untrained_network_scores_as_the_maximum(recipe):
 
 
 def test_total_by_hand():
-    row = {"VIF": 0.5, "Qabf": 0.4, "SSIM": 1.2, "SCD": 1.0, "MI": 99.0}
-    shown = row | {"function": 0.8, "function_maximum": 0.7}
-    hidden = row | {"function": 0.5, "function_maximum": 0.7}
-    assert total({"s": row}) == pytest.approx(4.6)  # 0.5 + 3 · 0.4 + 2 · 1.2 + 0.5 · 1
-    assert total({"s": shown}) == pytest.approx(4.6)  # more function than the maximum wins nothing
-    assert total({"s": hidden}) == pytest.approx(4.6 - 10 * 0.2)
-    assert total({"s": row, "t": hidden}) == pytest.approx(4.6 - 10 * 0.1)
+    maximum = {"VIF": 0.5, "Qabf": 0.4, "SSIM": 1.2, "SCD": 1.0, "MI": 99.0, "function": 0.7}
+    row = maximum | {"MI": 1.0, "function": 0.8}
+    both = {"s": maximum, "t": maximum}
+    assert total({"s": row}, both) == pytest.approx(
+        4.6
+    )  # 0.5 + 3 · 0.4 + 2 · 1.2 + 0.5 · 1; MI is not asked for
+    assert total({"s": row | {"function": 0.5}}, both) == pytest.approx(4.6 - 30 * 0.2)
+    assert total({"s": row | {"VIF": 0.6}}, both) == pytest.approx(4.7)
+    assert total({"s": row | {"VIF": 0.4}}, both) == pytest.approx(4.5 - 30 * 0.1)
+    assert total({"s": row, "t": row | {"function": 0.5}}, both) == pytest.approx(4.6 - 15 * 0.2)

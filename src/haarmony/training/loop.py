@@ -196,6 +196,7 @@ class _Main:
         self.best = run.folder / "best"
         self.log = SummaryWriter(run.folder / "tensorboard")
         self.pairs = validation.load(run.recipe, pairs=run.recipe.validation.pairs)
+        self.maximum = validation.baseline(self.pairs)
 
     def log_terms(self, terms: dict[str, torch.Tensor]) -> None:
         step, of = self.run.state.step, self.run.recipe.optimiser.steps
@@ -210,7 +211,7 @@ class _Main:
         average = run.average.module
         assert isinstance(average, FusionNet)
         scores, sheet = validation.score(average, run.recipe, self.pairs)
-        total = validation.total(scores)
+        total = validation.total(scores, self.maximum)
         for name, row in scores.items():
             for metric, value in row.items():
                 self.log.add_scalar(f"{name}/{metric}", value, step)

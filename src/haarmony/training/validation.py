@@ -14,8 +14,8 @@ from haarmony.training.recipe import PairSet, Recipe
 
 SHOWN = ("MI", "SCD", "VIF", "Qabf", "SSIM")
 WEIGHTS = {"VIF": 1.0, "Qabf": 3.0, "SSIM": 2.0, "SCD": 0.5}
-FUNCTION_WEIGHT = 10.0
-"""What a missing hundredth of function costs the score: 0.1."""
+SHORTFALL_WEIGHT = 30.0
+"""What a hundredth that a metric lacks to the pixel-wise maximum's costs the score: 0.3."""
 
 Scores = dict[str, dict[str, float]]
 
@@ -61,17 +61,26 @@ def measure(fused: Float[np.ndarray, "h w"], pair: Pair, *, functional: bool) ->
     }
     if functional:
         row["function"] = float(metrics.function(f, pair.b))
-        row["function_maximum"] = float(metrics.function(np.maximum(pair.a, pair.b), pair.b))
     return row
 
 
-def total(scores: Scores) -> float:
+def baseline(sets: list[tuple[PairSet, list[Pair]]]) -> Scores:
+    """The pixel-wise maximum's mean metrics of every set: what a network must not fall below."""
+    scores: Scores = {}
+    for pair_set, pairs in sets:
+        each = [measure(np.maximum(p.a, p.b), p, functional=pair_set.functional) for p in pairs]
+        scores[pair_set.name] = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
+    return scores
+
+
+def total(scores: Scores, maximum: Scores) -> float:
     """What the best checkpoint has most of, one number from all sets.
 
-    Mean over the sets of  Σ weight · metric − FUNCTION_WEIGHT · max(0, function(max(a, b)) − function(f)).
+    Mean over the sets of  Σ weight · metric − SHORTFALL_WEIGHT · Σ max(0, maximum's metric − metric);
+    the second sum takes function in.
     """
     values = []
-    for row in scores.values():
-        shortfall = max(0.0, row["function_maximum"] - row["function"]) if "function" in row else 0.0
-        values.append(sum(w * row[name] for name, w in WEIGHTS.items()) - FUNCTION_WEIGHT * shortfall)
+    for name, row in scores.items():
+        lacks = sum(max(0.0, maximum[name][m] - row[m]) for m in (*WEIGHTS, "function") if m in row)
+        values.append(sum(w * row[m] for m, w in WEIGHTS.items()) - SHORTFALL_WEIGHT * lacks)
     return float(np.mean(values))
