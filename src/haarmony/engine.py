@@ -63,6 +63,8 @@ class OnnxEngine:
         options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 4  # its errors are raised
         options.intra_op_num_threads = threads if threads is not None else _usable_cores()
+        # Else one graph's idle threads spin on the cores that the next graph needs: twice the time a pair.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         self._encoder, self._denoiser, self._refiner = (
             _load(folder / f"{name}.onnx", card, options) for name in ("encoder", "denoiser", "refiner")
         )
