@@ -118,10 +118,9 @@ class Fuser:
 
     def _in_order(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Both lumas, the one of a coloured source where the model was trained to find it."""
-        coloured = is_coloured(a), is_coloured(b)
-        if coloured == ((True, False) if self.card.coloured == "second" else (False, True)):
-            a, b = b, a
-        return to_luma(a), to_luma(b)
+        first, second = is_coloured(a), is_coloured(b)
+        misplaced = first and not second if self.card.coloured == "second" else second and not first
+        return (to_luma(b), to_luma(a)) if misplaced else (to_luma(a), to_luma(b))
 
     def check_steps(self, steps: int | None) -> None:
         """Refuse a number of sampling steps that the model's schedule does not have, with a ValueError."""
