@@ -17,7 +17,7 @@ from typing import Any
 
 from jaxtyping import Shaped
 
-from haarmony.metrics.convention import CONVENTIONS, UNDEFINED, Convention, check_convention, prepare
+from haarmony.metrics.convention import CONVENTIONS, Convention, check_convention, limits, prepare
 from haarmony.metrics.edges import qabf
 from haarmony.metrics.fidelity import function, function_pearson
 from haarmony.metrics.information import mi
@@ -45,7 +45,7 @@ class Metric:
     @property
     def conventions(self) -> tuple[str, ...]:
         """The conventions that define it."""
-        return tuple(c for c in CONVENTIONS if self.function.__name__ not in UNDEFINED.get(c, ()))
+        return tuple(c for c in CONVENTIONS if c not in limits(self.function).undefined)
 
 
 _GREY = "grey level"
@@ -99,9 +99,9 @@ def score(
     symbols = list(metrics)
     if unknown := [symbol for symbol in symbols if symbol not in METRICS]:
         raise ValueError(f"unknown metric {unknown[0]!r}; known are {', '.join(METRICS)}")
-    names = [METRICS[symbol].function.__name__ for symbol in symbols]
-    check_convention(convention, *names)
-    levels = dict(zip("fab", prepare({"f": f, "a": a, "b": b}, *names), strict=True))
+    needs = [limits(METRICS[symbol].function) for symbol in symbols]
+    check_convention(convention, *needs)
+    levels = dict(zip("fab", prepare({"f": f, "a": a, "b": b}, *needs), strict=True))
     values = {}
     for symbol in symbols:
         metric = METRICS[symbol]

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, TypeVar, cast, get_args
 
 import numpy as np
@@ -23,13 +24,26 @@ from jaxtyping import Float, Shaped
 
 Convention = Literal["haarmony", "cddfuse", "matlab"]
 CONVENTIONS: tuple[str, ...] = get_args(Convention)
-# Side in pixels, 1 for others: room for the windows, VIF's on its last scale.
-SMALLEST = {"sf": 2, "ag": 2, "qabf": 3, "ssim": 7, "vif": 41}
-UNDEFINED = {"matlab": {"sd", "vif", "ssim", "function", "function_pearson"}}
 ROUNDING = 1e-3  # grey levels: a difference below it is arithmetic, not picture
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a metric cannot do."""
+
+    name: str
+    smallest: int = 1
+    """Shortest side in pixels: room for its windows, on its last scale."""
+    undefined: frozenset[str] = frozenset()
+    """Conventions whose published code prints a metric of this name that cannot be reproduced."""
+
+
+def limits(metric: Callable[..., Any]) -> Limits:
+    """The limits that `on_pictures` was given for a metric."""
+    return cast(Limits, metric.limits)  # type: ignore[attr-defined]
 
 
 def grey_levels(x: Shaped[Any, "..."], *, name: str = "picture") -> Float[Any, "b h w"]:
@@ -66,8 +80,8 @@ def grey_levels(x: Shaped[Any, "..."], *, name: str = "picture") -> Float[Any, "
     return x * 255
 
 
-def prepare(pictures: Mapping[str, Any], *metrics: str) -> list[Any]:
-    """Pictures that belong together as (B, H, W) grey levels of one type, for `metrics` (function names).
+def prepare(pictures: Mapping[str, Any], *metrics: Limits) -> list[Any]:
+    """Pictures that belong together as (B, H, W) grey levels of one type, for metrics of these limits.
 
     Raises:
         ValueError: as `grey_levels`, or unequal shapes, or smaller than a metric can do with.
@@ -78,39 +92,51 @@ def prepare(pictures: Mapping[str, Any], *metrics: str) -> list[Any]:
     levels = [grey_levels(x, name=name) for name, x in pictures.items()]
     H, W = levels[0].shape[1:]
     for metric in metrics:
-        if min(H, W) < (n := SMALLEST.get(metric, 1)):
-            raise ValueError(f"{metric} needs at least {n}×{n} pixels, these are {H}×{W}")
+        if min(H, W) < (n := metric.smallest):
+            raise ValueError(f"{metric.name} needs at least {n}×{n} pixels, these are {H}×{W}")
     xp = array_namespace(*levels)
     dtype = xp.result_type(*levels)
     return [xp.astype(x, dtype, copy=False) for x in levels]
 
 
-def check_convention(convention: str, *metrics: str) -> None:
-    """Refuse a convention that is unknown or leaves one of `metrics` (their functions' names) undefined."""
+def check_convention(convention: str, *metrics: Limits) -> None:
+    """Refuse a convention that is unknown or leaves one of the metrics undefined."""
     if convention not in CONVENTIONS:
         raise ValueError(f"unknown convention {convention!r}; known are {', '.join(CONVENTIONS)}")
     for metric in metrics:
-        if metric in UNDEFINED.get(convention, ()):
-            raise ValueError(f"{metric} is not defined in the convention {convention!r}")
+        if convention in metric.undefined:
+            raise ValueError(f"{metric.name} is not defined in the convention {convention!r}")
 
 
-def on_pictures(metric: Callable[P, R]) -> Callable[P, R]:
+def on_pictures(
+    *, smallest: int = 1, undefined: Iterable[str] = ()
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a metric that is written for (B, H, W) grey levels take whatever `grey_levels` takes.
 
     It gives one value per image: (B,) for batches, a scalar for a single (H, W). `inspect.unwrap` returns the
-    metric as written.
+    metric as written, `limits` what is said here.
+
+    Args:
+        smallest: shortest side in pixels that it can do with.
+        undefined: conventions that do not define it.
     """
-    signature, name = inspect.signature(metric), metric.__name__
 
-    @functools.wraps(metric)
-    def public(*args: P.args, **kwargs: P.kwargs) -> R:
-        pictures = signature.bind(*args, **kwargs).arguments
-        options = {"convention": pictures.pop("convention")} if "convention" in pictures else {}
-        check_convention(options.get("convention", "haarmony"), name)
-        values: Any = metric(*prepare(pictures, name), **options)  # type: ignore[call-arg]
-        return cast(R, values[0] if pictures["f"].ndim == 2 else values)
+    def decorate(metric: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(metric)
+        own = Limits(metric.__name__, smallest, frozenset(undefined))
 
-    return public
+        @functools.wraps(metric)
+        def public(*args: P.args, **kwargs: P.kwargs) -> R:
+            pictures = signature.bind(*args, **kwargs).arguments
+            options = {"convention": pictures.pop("convention")} if "convention" in pictures else {}
+            check_convention(options.get("convention", "haarmony"), own)
+            values: Any = metric(*prepare(pictures, own), **options)  # type: ignore[call-arg]
+            return cast(R, values[0] if pictures["f"].ndim == 2 else values)
+
+        public.limits = own  # type: ignore[attr-defined]
+        return public
+
+    return decorate
 
 
 def eight_bit(x: Any) -> np.ndarray:

@@ -38,7 +38,7 @@ def _sobel(x: Float[Any, "*b h w"], *, border: float, tolerance: float) -> tuple
     return xp.sqrt(s_x * s_x + s_y * s_y + 1e-12), xp.where(vertical, xp.full_like(alpha, math.pi / 2), alpha)
 
 
-@on_pictures
+@on_pictures(smallest=3)
 def qabf(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],

@@ -27,7 +27,7 @@ def _ranks(x: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
-@on_pictures
+@on_pictures()
 def function(
     f: Shaped[Any, "*b h w"], b: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony"
 ) -> Float[np.ndarray | np.floating, "*b"]:
@@ -36,13 +36,13 @@ def function(
     Args:
         f: fused luma, as `haarmony.metrics.convention.grey_levels` takes it.
         b: second (functional) source's luma, the same shape.
-        convention: Haarmony's own metric, alike in `haarmony` and `cddfuse`; not defined in `matlab`.
+        convention: Haarmony's own metric, alike in every convention.
 
     Returns:
         In [−1, 1], as NumPy; larger shows the tracer better; 0 where either is constant there.
 
     Raises:
-        ValueError: pictures that `grey_levels` refuses, unequal shapes, an unknown convention, `matlab`.
+        ValueError: pictures that `grey_levels` refuses, unequal shapes, an unknown convention.
     """
     f, b = as_numpy(f), as_numpy(b)
     values = []
@@ -55,7 +55,7 @@ def function(
     return np.array(values)
 
 
-@on_pictures
+@on_pictures()
 def function_pearson(f: Shaped[Any, "*b h w"], b: Shaped[Any, "*b h w"]) -> Float[Any, "*b"]:
     """Pearson's twin of `function`, on the same region and differentiable in torch: for training.
 

@@ -25,7 +25,7 @@ def _information(x: np.ndarray, y: np.ndarray, top: int) -> float:
     return entropy(np.bincount(x.ravel())) + entropy(np.bincount(y.ravel())) - entropy(joint)
 
 
-@on_pictures
+@on_pictures()
 def mi(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],

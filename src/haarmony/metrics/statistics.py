@@ -50,7 +50,7 @@ def pearson(
     )
 
 
-@on_pictures
+@on_pictures()
 def en(
     f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony"
 ) -> Float[np.ndarray | np.floating, "*b"]:
@@ -71,7 +71,7 @@ def en(
     return np.array([entropy(np.bincount(x.ravel())) for x in eight_bit(f)])
 
 
-@on_pictures
+@on_pictures(undefined=("matlab",))
 def sd(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Float[Any, "*b"]:
     """Population standard deviation of the grey levels (contrast), in [0, 127.5]; not defined in `matlab`.
 
@@ -85,7 +85,7 @@ def sd(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Floa
     return sqrt(mean((f - mean(f)[:, None, None]) ** 2))
 
 
-@on_pictures
+@on_pictures(smallest=2)
 def sf(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Float[Any, "*b"]:
     """Spatial frequency, SF = sqrt(mean (∂_x f)² + mean (∂_y f)²), first differences.
 
@@ -105,7 +105,7 @@ def sf(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Floa
     return sqrt(dx + dy) / (255 if convention == "matlab" else 1)
 
 
-@on_pictures
+@on_pictures(smallest=2)
 def ag(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Float[Any, "*b"]:
     """Average gradient, AG = mean sqrt((g_x² + g_y²) / 2), by central differences (one-sided at the border).
 
@@ -132,7 +132,7 @@ def ag(f: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony") -> Floa
     )
 
 
-@on_pictures
+@on_pictures()
 def mse(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],
@@ -158,7 +158,7 @@ def mse(
     return value / 255**2 if convention == "matlab" else value
 
 
-@on_pictures
+@on_pictures()
 def psnr(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],
@@ -191,7 +191,7 @@ def psnr(
     return value + 20 * float(np.log10(255)) if convention == "matlab" else value
 
 
-@on_pictures
+@on_pictures()
 def cc(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],
@@ -216,7 +216,7 @@ def cc(
     return (pearson(f, a) + pearson(f, b)) / 2
 
 
-@on_pictures
+@on_pictures()
 def scd(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],

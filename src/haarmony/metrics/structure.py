@@ -45,7 +45,7 @@ def _wide(f: Float[Any, "b h w"], a: Float[Any, "b h w"], b: Float[Any, "b h w"]
     return xp.astype(f, xp.float64), xp.astype(xp.stack([a, b]), xp.float64)
 
 
-@on_pictures
+@on_pictures(smallest=7, undefined=("matlab",))
 def ssim(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],
@@ -83,7 +83,7 @@ def ssim(
     return value if convention == "cddfuse" else value / 2
 
 
-@on_pictures
+@on_pictures(smallest=41, undefined=("matlab",))
 def vif(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],
