@@ -121,5 +121,13 @@ def choose(
     if colour not in COLOURS:
         raise ValueError(f"unknown colour {colour!r}; it is one of {', '.join(COLOURS)}")
     sources = {"auto": (a, b), "first": (a,), "second": (b,), "grey": ()}[colour]
+    source = most_colourful(*sources)
+    return None if source is None else chroma(source)
+
+
+def most_colourful(
+    *sources: Float[np.ndarray, "h w"] | Float[np.ndarray, "h w 3"],
+) -> Float[np.ndarray, "h w 3"] | None:
+    """The coloured one of some pictures in [0, 1]; of several the most colourful, the first of equals."""
     coloured = [source for source in sources if is_coloured(source)]
-    return chroma(max(coloured, key=colourfulness)) if coloured else None
+    return max(coloured, key=colourfulness) if coloured else None

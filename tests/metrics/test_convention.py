@@ -11,6 +11,7 @@ import torch
 from haarmony.metrics import CONVENTIONS, METRICS, function_pearson, score, vif
 from haarmony.metrics.convention import as_numpy, limits
 
+GREY = [symbol for symbol, metric in METRICS.items() if "c" not in metric.inputs]  # needs no colour
 FORMS = {
     "uint16": lambda x: x.astype(np.uint16) * 257,
     "float64": lambda x: x / 255,
@@ -32,7 +33,7 @@ def floats(values):
 def test_form_does_not_matter(triple, convention, form):
     expected = score(*triple, convention=convention)
     values = score(*(FORMS[form](x) for x in triple), convention=convention)
-    assert floats(values) == pytest.approx(expected, rel=2e-5)
+    assert floats(values) == pytest.approx(expected, rel=2e-5, nan_ok=True)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
@@ -43,12 +44,14 @@ def test_batches_give_one_value_per_image(triple, kind):
     for shape in ((3, 52, 61), (3, 1, 52, 61)):
         values = score(*(kind(x.reshape(shape)) for x in batches))
         for i in range(3):
-            assert floats({k: v[i] for k, v in values.items()}) == pytest.approx(expected[i], rel=1e-5)
+            assert floats({k: v[i] for k, v in values.items()}) == pytest.approx(
+                expected[i], rel=1e-5, nan_ok=True
+            )
         assert all(tuple(v.shape) == (3,) for v in values.values())
     assert all(np.ndim(v) == 0 for v in expected[0].values())
 
 
-@pytest.mark.parametrize("symbol", METRICS)
+@pytest.mark.parametrize("symbol", GREY)
 def test_score_is_the_functions(triple, symbol):
     metric, pictures = METRICS[symbol], dict(zip("fab", triple, strict=True))
     for convention in metric.conventions:
@@ -63,7 +66,7 @@ def test_default_convention_is_ours(triple):
         assert inspect.signature(metric.function).parameters["convention"].default == "haarmony"
 
 
-@pytest.mark.parametrize("symbol", METRICS)
+@pytest.mark.parametrize("symbol", GREY)
 @pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
 def test_smallest_size(symbol, kind):
     metric = METRICS[symbol]
@@ -116,7 +119,7 @@ def test_refused_pictures(triple, change, message):
             metric(change(f), a, b)
 
 
-@pytest.mark.parametrize("shape", [(52,), (0, 61), (2, 3, 52, 61), (1, 1, 1, 52, 61)])
+@pytest.mark.parametrize("shape", [(52,), (0, 61), (2, 2, 52, 61), (1, 1, 1, 52, 61)])
 def test_refused_shapes(shape):
     with pytest.raises(ValueError, match="metrics take"):
         score(*[np.zeros(shape, np.uint8)] * 3)
@@ -175,7 +178,7 @@ def test_autocast_leaves_values_alone(triple):
     f, a, b = (torch.tensor(x) for x in triple)
     expected = floats(score(f, a, b))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert floats(score(f, a, b)) == pytest.approx(expected, rel=1e-6)
+        assert floats(score(f, a, b)) == pytest.approx(expected, rel=1e-6, nan_ok=True)
 
 
 def test_metrics_import_neither_torch_nor_scipy():

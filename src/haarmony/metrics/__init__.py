@@ -11,13 +11,25 @@ what the conventions are.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from jaxtyping import Shaped
 
-from haarmony.metrics.convention import CONVENTIONS, Convention, check_convention, limits, prepare
+from haarmony.colour import most_colourful
+from haarmony.metrics.colour_difference import ciede2000
+from haarmony.metrics.convention import (
+    CONVENTIONS,
+    Convention,
+    check_convention,
+    is_single,
+    limits,
+    prepare,
+    to_grey,
+    to_rgb,
+)
 from haarmony.metrics.edges import qabf
 from haarmony.metrics.fidelity import function, function_pearson
 from haarmony.metrics.information import mi
@@ -25,8 +37,8 @@ from haarmony.metrics.statistics import ag, cc, en, mse, psnr, scd, sd, sf
 from haarmony.metrics.structure import ssim, vif
 
 __all__ = [
-    "CONVENTIONS", "METRICS", "Convention", "Metric", "ag", "cc", "en", "function", "function_pearson", "mi",
-    "mse", "psnr", "qabf", "scd", "score", "sd", "sf", "ssim", "vif",
+    "CONVENTIONS", "METRICS", "Convention", "Metric", "ag", "cc", "ciede2000", "en", "function",
+    "function_pearson", "mi", "mse", "psnr", "qabf", "scd", "score", "sd", "sf", "ssim", "vif",
 ]  # fmt: skip
 
 
@@ -39,8 +51,10 @@ class Metric:
     unit: str
     range: tuple[float, float]
     source: str
-    direction: str = "higher"  # is better; or "lower"
-    inputs: str = "fab"  # of fused f, first source a and second source b
+    direction: str = "higher"
+    """Which is better; or "lower"."""
+    inputs: str = "fab"
+    """Of fused f, first source a, second source b and coloured source c, whichever of the two that is."""
 
     @property
     def conventions(self) -> tuple[str, ...]:
@@ -67,6 +81,15 @@ METRICS: dict[str, Metric] = {
     "function": Metric(
         function, "rank correlation with the uptake", "", (-1.0, 1.0), "Haarmony", inputs="fb"
     ),
+    "CIEDE2000": Metric(
+        ciede2000,
+        "colour difference in the uptake",
+        "ΔE",
+        (0.0, float("inf")),
+        "doi:10.1002/col.20070",
+        "lower",
+        inputs="fc",
+    ),
 }
 
 
@@ -81,14 +104,16 @@ def score(
     """Many metrics of a fused picture or batch at once; the pictures are checked and converted once.
 
     Args:
-        f: fused picture or batch, as `haarmony.metrics.convention.grey_levels` takes it.
-        a: first source, the same shape.
-        b: second source, the same shape.
+        f: fused picture or batch: grey, as `haarmony.metrics.convention.grey_levels` takes it, or RGB,
+            (H, W, 3) or (B, 3, H, W). All but CIEDE2000 score the luma of RGB, rounded where it is integer.
+        a: first source, of the same size and number, grey or RGB.
+        b: second source, likewise.
         convention: see `haarmony.metrics.convention`.
         metrics: symbols from `METRICS`; all that the convention defines without it.
 
     Returns:
-        Symbol → one value per image, (B,) for batches and a scalar for a single (H, W).
+        Symbol → one value per image, (B,) for batches and a scalar for a single picture. CIEDE2000 is
+        NaN where neither source is in colour.
 
     Raises:
         ValueError: an unknown symbol, and as the metrics themselves.
@@ -101,10 +126,26 @@ def score(
         raise ValueError(f"unknown metric {unknown[0]!r}; known are {', '.join(METRICS)}")
     needs = [limits(METRICS[symbol].function) for symbol in symbols]
     check_convention(convention, *needs)
-    levels = dict(zip("fab", prepare({"f": f, "a": a, "b": b}, *needs), strict=True))
+    lumas = {name: to_grey(x, name=name) for name, x in (("f", f), ("a", a), ("b", b))}
+    levels = dict(zip("fab", prepare(lumas, *needs), strict=True))
     values = {}
     for symbol in symbols:
         metric = METRICS[symbol]
-        value = inspect.unwrap(metric.function)(*(levels[x] for x in metric.inputs), convention=convention)
-        values[symbol] = value[0] if f.ndim == 2 else value
+        if "c" in metric.inputs:
+            value = _against_coloured(metric.function, f, (a, b))
+        else:
+            as_written = inspect.unwrap(metric.function)
+            value = as_written(*(levels[x] for x in metric.inputs), convention=convention)
+        values[symbol] = value[0] if is_single(f) else value
     return values
+
+
+def _against_coloured(
+    metric: Callable[..., Any], f: Shaped[Any, "..."], sources: Sequence[Shaped[Any, "..."]]
+) -> np.ndarray:
+    """The metric of every picture and its coloured source, (B,); NaN where it has none."""
+    values = []
+    for rgb_f, *rgb_sources in zip(to_rgb(f), *map(to_rgb, sources), strict=True):
+        c = most_colourful(*rgb_sources)
+        values.append(np.nan if c is None else metric(rgb_f, c))
+    return np.array(values)

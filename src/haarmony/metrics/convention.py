@@ -22,6 +22,8 @@ import numpy as np
 from array_api_compat import array_namespace, is_torch_array
 from jaxtyping import Float, Shaped
 
+from haarmony.colour import BLUE, GREEN, RED
+
 Convention = Literal["haarmony", "cddfuse", "matlab"]
 CONVENTIONS: tuple[str, ...] = get_args(Convention)
 ROUNDING = 1e-3  # grey levels: a difference below it is arithmetic, not picture
@@ -42,8 +44,8 @@ class Limits:
 
 
 def limits(metric: Callable[..., Any]) -> Limits:
-    """The limits that `on_pictures` was given for a metric."""
-    return cast(Limits, metric.limits)  # type: ignore[attr-defined]
+    """The limits that `on_pictures` was given for a metric; one without them has none."""
+    return cast(Limits, getattr(metric, "limits", Limits(metric.__name__)))
 
 
 def grey_levels(x: Shaped[Any, "..."], *, name: str = "picture") -> Float[Any, "b h w"]:
@@ -78,6 +80,52 @@ def grey_levels(x: Shaped[Any, "..."], *, name: str = "picture") -> Float[Any, "
                 f"{name} has values from {low:g} to {high:g}; floating point pictures are in [0, 1]"
             )
     return x * 255
+
+
+def is_rgb(x: Shaped[Any, "..."]) -> bool:
+    """Whether an array has the shape of a colour picture: (H, W, 3), or a batch of them, (B, 3, H, W)."""
+    return (x.ndim == 3 and x.shape[-1] == 3) or (x.ndim == 4 and x.shape[1] == 3)
+
+
+def is_single(x: Shaped[Any, "..."]) -> bool:
+    """Whether an array is one picture, (H, W) or (H, W, 3), and no batch."""
+    return x.ndim == 2 or (x.ndim == 3 and is_rgb(x))
+
+
+def to_grey(x: Shaped[Any, "..."], *, name: str = "picture") -> Shaped[Any, "..."]:
+    """The luma of a colour picture or batch, at its own depth (rounded where integer); a grey one as it is.
+
+    Raises:
+        ValueError: as `grey_levels`, for a colour picture.
+    """
+    if not is_rgb(x):
+        return x
+    xp, batch = array_namespace(x), x.ndim == 4
+    channels = xp.moveaxis(x, 1, 0) if batch else xp.moveaxis(x, -1, 0)
+    levels = grey_levels(xp.reshape(channels, (1, -1, x.shape[-1])), name=name)
+    # In double precision: many sums of integer channels end in exactly one half.
+    R, G, B = xp.reshape(levels if x.dtype == xp.float32 else xp.astype(levels, xp.float64), channels.shape)
+    y = RED * R + GREEN * G + BLUE * B
+    if x.dtype == xp.uint8:
+        y = xp.astype(xp.round(y), x.dtype)
+    elif x.dtype == xp.uint16:
+        y = xp.astype(xp.round(257 * y), x.dtype)
+    else:
+        y = y / 255
+    return y[:, None] if batch else y
+
+
+def to_rgb(x: Shaped[Any, "..."], *, name: str = "picture") -> Float[np.ndarray, "b h w 3"]:
+    """A grey or colour picture or batch as NumPy RGB in [0, 1], channels last.
+
+    Raises:
+        ValueError: as `grey_levels`.
+    """
+    if not is_rgb(x):
+        return np.repeat(as_numpy(grey_levels(x, name=name))[..., None] / 255, 3, axis=-1)
+    channels = as_numpy(x)[None] if x.ndim == 3 else np.moveaxis(as_numpy(x), 1, -1)
+    B, H, W, _ = channels.shape
+    return as_numpy(grey_levels(channels.reshape(B, H, 3 * W), name=name)).reshape(B, H, W, 3) / 255
 
 
 def prepare(pictures: Mapping[str, Any], *metrics: Limits) -> list[Any]:

@@ -17,7 +17,8 @@ from haarmony.metrics.convention import ROUNDING, Convention, as_numpy, on_pictu
 from haarmony.metrics.statistics import pearson
 
 
-def _uptake(b: Float[Any, "b h w"]) -> Any:
+def uptake(b: Float[Any, "b h w"]) -> Any:
+    """Where the grey levels `b` are above 10 % of their picture's maximum: a mask, (B, H, W)."""
     return b > 0.1 * array_namespace(b).max(b, axis=(1, 2), keepdims=True) + ROUNDING
 
 
@@ -46,7 +47,7 @@ def function(
     """
     f, b = as_numpy(f), as_numpy(b)
     values = []
-    for x, y, where in zip(f, b, _uptake(b), strict=True):
+    for x, y, where in zip(f, b, uptake(b), strict=True):
         x, y = x[where], y[where]
         ranks = [
             _ranks(v)[None] if v.size and np.ptp(v) > ROUNDING else np.zeros((1, v.size)) for v in (x, y)
@@ -69,4 +70,4 @@ def function_pearson(f: Shaped[Any, "*b h w"], b: Shaped[Any, "*b h w"]) -> Floa
     Raises:
         ValueError: pictures that `grey_levels` refuses, unequal shapes.
     """
-    return pearson(f, b, where=array_namespace(b).astype(_uptake(b), b.dtype))
+    return pearson(f, b, where=array_namespace(b).astype(uptake(b), b.dtype))
