@@ -19,9 +19,9 @@ BLOCK = 32  # outputs per product: few enough to waste little on zeros, many eno
 
 
 @cache
-def gaussian(n: int) -> tuple[float, ...]:
-    """Weights of a Gaussian window of odd length `n` with σ = n / 5, summing to one."""
-    w = np.exp(-((np.arange(n) - n // 2) ** 2) / (2 * (n / 5) ** 2))
+def gaussian(n: int, sigma: float | None = None) -> tuple[float, ...]:
+    """Weights of a Gaussian window of odd length `n` with σ = `sigma`, else n / 5, summing to one."""
+    w = np.exp(-((np.arange(n) - n // 2) ** 2) / (2 * (sigma or n / 5) ** 2))
     return tuple((w / w.sum()).tolist())
 
 
