@@ -25,11 +25,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A part may import its own layer and those before it.
 LAYERS = (
-    {"settings", "support", "io", "colour", "anatomy", "phantom", "classical", "sheet"},
+    {"settings", "support", "io", "colour", "anatomy", "phantom", "classical", "sheet"}
+    | {"digests", "journal", "workers"},
     {"diffusion", "codec", "metrics"},
     {"weights", "nets"},
     {"engine", "engine_torch"},
     {"fuser", "jobs"},
+    {"compare"},
     {"prior"},
     {"training"},
     {"cli"},

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import shutil
 from pathlib import Path
@@ -390,6 +391,34 @@ def test_real_pairs(shared, tmp_path):
         maximum, winner = entry.candidates["maximum"], entry.candidates[entry.winner]
         assert winner.metrics["function"] >= maximum.metrics["function"] - 0.02
         assert winner.score >= maximum.score
+
+
+def test_a_second_run_on_the_same_folder_is_refused(folder):
+    pairs = jobs.pairs(folder / "A", folder / "B").pairs
+    first = build(pairs, folder / "out", config=SMALL, workers=1)
+    next(first)
+    with pytest.raises(OSError, match=r"prior\.journal: another run is at work on it; wait for it to end"):
+        next(build(pairs, folder / "out", config=SMALL, workers=1))
+    assert len(list(first)) == 2
+    assert set(run(folder)[1].values()) == {0}
+
+
+def test_a_killed_worker_fails_one_pair_and_its_record_stays_out(folder):
+    """Both workers are killed while the first result is looked at; what they had is done by a later run."""
+    pairs = jobs.pairs(folder / "A", folder / "B").pairs
+    search = build(pairs, folder / "out", config=SMALL, workers=2)
+    progress = [next(search)]
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    progress += search
+    assert {p.stem for p in progress} == set(STEMS)
+    failed = {p.stem for p in progress if p.error}
+    assert failed
+    assert all("the worker process died" in str(p.error) for p in progress if p.error)
+    kept = json.loads((folder / "out" / "prior.json").read_text())["pairs"]
+    assert kept.keys() == set(STEMS) - failed
+    _, scored = run(folder)
+    assert {stem for stem, count in scored.items() if count} == failed
 
 
 def test_a_full_disk_leaves_the_record_it_had(folder, monkeypatch):

@@ -14,15 +14,10 @@ The targets are OUT/STEM.png; OUT/prior.json says how each was chosen and spares
 from __future__ import annotations
 
 import math
-import os
-import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from functools import cache, partial
-from multiprocessing import get_context, parent_process
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Thread
 from typing import Literal
 
 import numpy as np
@@ -34,9 +29,12 @@ import haarmony.metrics
 from haarmony import jobs
 from haarmony.classical import CLASSICAL, keep_air
 from haarmony.colour import is_coloured, to_luma
+from haarmony.digests import digest, digest_code, digest_file
 from haarmony.io import from_unit, read, to_unit, write
+from haarmony.journal import Journal
 from haarmony.metrics import METRICS, score
-from haarmony.prior.record import JOURNAL, Entry, Record, Scored, digest, digest_file, load_known
+from haarmony.prior.record import JOURNAL, Entry, Record, Scored, load_known
+from haarmony.workers import count, spread
 
 REFERENCE = "maximum"  # the fuser whose function is the standard
 
@@ -85,10 +83,10 @@ class _Job:
     pair: jobs.Pair
     results: dict[str, Path]
     """Other methods' results for this pair, by the method's name."""
-    known: Entry | None
     config: SearchConfig
     settings: str
     out: Path
+    known: Entry | None = None
 
 
 def build(
@@ -115,17 +113,16 @@ def build(
 
     Returns:
         An iterator that does the work and gives one `Progress` a pair, as they are done. A pair that fails
-        (a file that is no picture, unequal sizes) has its `error` there, naming the file, and stops no other.
+        (a file that is no picture, unequal sizes, a worker killed) has its `error` there and stops no other.
 
     Raises:
         ValueError: No pairs, two pairs of one stem, a method named like a classical fuser, a folder with no
             result for any pair, no candidate at all, less than one worker.
-        OSError: A folder cannot be listed, or `out` cannot be written to.
+        OSError: A folder cannot be listed; while iterating, `out` cannot be written to, or another search is
+            writing to it.
     """
     config, pairs, folders = config or SearchConfig(), list(pairs), dict(folders or {})
-    workers = _cores() if workers is None else workers
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, not {workers}")
+    workers = count(workers)
     stems = {pair.stem for pair in pairs}
     if len(stems) != len(pairs) or not pairs:
         raise ValueError("two pairs share a stem" if pairs else "no pairs to find targets for")
@@ -133,19 +130,12 @@ def build(
         raise ValueError("no candidates: name a classical fuser or a folder of results")
     results = {name: _results(name, folder, stems) for name, folder in folders.items()}
     settings = digest(config.model_dump_json(), *folders)
-    out.mkdir(parents=True, exist_ok=True)
-    for stem in stems:
-        (out / f"{stem}.png.part").unlink(missing_ok=True)
-    known = load_known(out)
     todo = []
     for pair in pairs:
         found = {name: by_stem[pair.stem] for name, by_stem in results.items() if pair.stem in by_stem}
-        todo.append(_Job(pair, found, known.get(pair.stem), config, settings, out))
-    # Pairs that this run does not ask about stay in the record if they were chosen the same way.
-    kept = {stem: entry for stem, entry in known.items() if stem in stems or entry.settings == settings}
+        todo.append(_Job(pair, found, config, settings, out))
     named = {name: str(folder) for name, folder in folders.items()}
-    record = Record(settings=config.model_dump(mode="json"), folders=named, pairs=kept)
-    return _run(todo, record, min(workers, len(todo)))
+    return _run(todo, Record(settings=config.model_dump(mode="json"), folders=named, pairs={}), workers)
 
 
 def load(out: Path, stem: str) -> Float[np.ndarray, "h w"]:
@@ -190,51 +180,33 @@ def choose(
 
 
 def _run(todo: list[_Job], record: Record, workers: int) -> Iterator[Progress]:
-    out, entries = todo[0].out, dict(record.pairs)
-    try:
-        with open(out / JOURNAL, "a", encoding="utf-8") as journal:
-            for done, (job, outcome) in enumerate(_outcomes(todo, workers), 1):
-                stem = job.pair.stem
-                try:
-                    entry, scored = outcome()
-                # The files are to blame. Anything else is a mistake in the program and ends the run.
-                except (ValueError, OSError) as error:
-                    entries.pop(stem, None)
-                    yield Progress(stem, done, len(todo), entry=None, error=error, scored=0)
-                    continue
-                entries[stem] = entry
-                print(entry.model_dump_json(), file=journal, flush=True)
-                yield Progress(stem, done, len(todo), entry=entry, error=None, scored=scored)
-    finally:
-        record.model_copy(update={"pairs": entries}).save(out)
-
-
-def _outcomes(todo: list[_Job], workers: int) -> Iterator[tuple[_Job, Callable[[], tuple[Entry, int]]]]:
-    """Jobs as they are done, each with a call that returns or raises what it came to."""
-    if workers == 1:
-        yield from ((job, partial(_search, job)) for job in todo)
-        return
-    # Spawned, not forked: the caller may run threads (torch, ONNX Runtime), which a fork would break.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
-    try:
-        futures = {pool.submit(_search, job): job for job in todo}
-        for future in as_completed(futures):
-            yield futures[future], future.result
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which then stops the pool
-    Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    """End this worker when its parent is killed; it would wait for work for ever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    out, stems = todo[0].out, {job.pair.stem for job in todo}
+    out.mkdir(parents=True, exist_ok=True)
+    with Journal(out / JOURNAL, Entry) as journal:
+        for stem in stems:
+            (out / f"{stem}.png.part").unlink(missing_ok=True)
+        known = load_known(out, journal)
+        todo = [replace(job, known=known.get(job.pair.stem)) for job in todo]
+        # Pairs that this run does not ask about stay in the record if they were chosen the same way.
+        same = todo[0].settings
+        entries = {stem: entry for stem, entry in known.items() if stem in stems or entry.settings == same}
+        try:
+            with closing(spread(_search, todo, workers=workers)) as outcomes:
+                for done, (job, outcome) in enumerate(outcomes, 1):
+                    stem = job.pair.stem
+                    try:
+                        entry, scored = outcome()
+                    # The files are to blame, or a worker died. Anything else is a mistake in the program.
+                    except (ValueError, OSError) as error:
+                        entries.pop(stem, None)
+                        yield Progress(stem, done, len(todo), entry=None, error=error, scored=0)
+                        continue
+                    entries[stem] = entry
+                    journal.append(entry)
+                    yield Progress(stem, done, len(todo), entry=entry, error=None, scored=scored)
+        finally:
+            record.model_copy(update={"pairs": entries}).save(out)
+            journal.remove()
 
 
 def _search(job: _Job) -> tuple[Entry, int]:
@@ -248,11 +220,12 @@ def _search(job: _Job) -> tuple[Entry, int]:
     names = (*config.candidates, *pictures)
     symbols = dict.fromkeys((*config.weights, "function") if held else config.weights)
     sources, scored = digest(a, b), 0
+    code = digest_code(haarmony.classical, haarmony.metrics)  # a mended fuser or metric is searched again
     keys: dict[str, str] = {}
     metrics: dict[str, dict[str, float]] = {}
     for name in dict.fromkeys((*names, REFERENCE) if held else names):
         content = pictures[name] if name in job.results else name
-        keys[name] = digest(sources, content, config.convention, _code())
+        keys[name] = digest(sources, content, config.convention, code)
         before = known.candidates.get(name) if known else None
         metrics[name] = dict(before.metrics) if before and before.key == keys[name] else {}
         if missing := [symbol for symbol in symbols if symbol not in metrics[name]]:
@@ -331,15 +304,3 @@ def _check_known(names: Iterable[str], table: Mapping[str, object], kind: str) -
     for name in names:
         if name not in table:
             raise ValueError(f"unknown {kind} {name!r}; known are {', '.join(table)}")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@cache
-def _code() -> str:
-    """Hash of the code that makes and scores candidates: a mended fuser or metric is searched again."""
-    folders = (Path(str(package.__file__)).parent for package in (haarmony.classical, haarmony.metrics))
-    files = (file for folder in folders for file in sorted(folder.glob("*.py")))
-    return digest(*(file.read_text(encoding="utf-8") for file in files))

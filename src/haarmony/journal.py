@@ -1,0 +1,139 @@
+"""A journal of finished work: one JSON line an item, so that a run that is killed loses nothing.
+
+Use::
+
+    with Journal(out / "prior.journal", Entry) as journal:
+        known = journal.read()
+        journal.append(entry)
+
+A line counts once its end is written. What a killed run was writing, or a full disk cut off, is no line; it
+is dropped before the next is appended. While a journal is open its process holds a lock on the file, which
+the system lets go of when that process dies.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+if sys.platform != "win32":
+    import fcntl
+
+_log = logging.getLogger(__name__)
+
+
+class Line(BaseModel):
+    """What a journal holds."""
+
+    # Undefined metrics are NaN, which JSON knows only as text.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+Kept = TypeVar("Kept", bound=Line)
+
+
+class Journal(Generic[Kept]):
+    """A file of finished items; to append, open it with ``with``.
+
+    Args:
+        path: The file; its folder exists.
+        kind: The model of its lines.
+
+    Raises:
+        OSError: On opening: it cannot be written, or another process has it open.
+    """
+
+    _file: FileIO
+
+    def __init__(self, path: Path, kind: type[Kept]) -> None:
+        self.path = path
+        self._kind = kind
+
+    def read(self) -> list[Kept]:
+        """All finished items in the order in which they were appended; none where there is no file.
+
+        Lines that are damaged or that another version wrote are passed over, with a warning in the log.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        try:
+            *lines, _ = self.path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        items = []
+        for line in lines:
+            try:
+                items.append(self._kind.model_validate_json(line))
+            except ValidationError:
+                continue
+        if damaged := len(lines) - len(items):
+            _log.warning("%s: %d lines are damaged or of another version", self.path, damaged)
+        return items
+
+    def append(self, item: Kept) -> None:
+        """Write an item's line, so that it stays even if this process is killed right after.
+
+        Raises:
+            OSError: There is no room for it, say; the lines before it are as they were, and the next may be
+                appended.
+        """
+        line, end = f"{item.model_dump_json()}\n".encode(), os.fstat(self._file.fileno()).st_size
+        try:
+            while line:  # a disk that runs full takes a part of it
+                line = line[self._file.write(line) :]
+        except BaseException as error:
+            self._file.truncate(end)
+            if isinstance(error, OSError):
+                error.filename = str(self.path)
+            raise
+
+    def remove(self) -> None:
+        """Remove the file: what it held is kept elsewhere. Nothing can be appended after that."""
+        if sys.platform == "win32":  # which does not remove an open file
+            self._file.close()
+        self.path.unlink()
+
+    def __enter__(self) -> Journal[Kept]:
+        while True:
+            file = open(self.path, "a+b", buffering=0)
+            try:
+                if not _lock(file):
+                    raise BlockingIOError(f"{self.path}: another run is at work on it; wait for it to end")
+                # Between the two lines above, the run that had it may have ended and removed it.
+                if os.fstat(file.fileno()).st_nlink:
+                    file.seek(0)
+                    file.truncate(file.readall().rfind(b"\n") + 1)
+                    self._file = file
+                    return self
+            except BaseException:
+                file.close()
+                raise
+            file.close()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def _lock(file: FileIO) -> bool:
+    """Whether this process now holds the file's lock; closing the file releases it."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            return True
+    return True
