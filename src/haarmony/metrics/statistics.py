@@ -1,4 +1,4 @@
-"""Metrics from sums over pixels: EN, SD, SF, AG, MSE, PSNR, CC, SCD.
+"""Metrics from sums over pixels: EN, SD, SF, AG, MSE, RMSE, PSNR, CC, SCC, SCD.
 
 All but EN are differentiable in torch, with finite gradients on flat pictures too.
 """
@@ -159,6 +159,34 @@ def mse(
 
 
 @on_pictures()
+def rmse(
+    f: Shaped[Any, "*b h w"],
+    a: Shaped[Any, "*b h w"],
+    b: Shaped[Any, "*b h w"],
+    *,
+    convention: Convention = "haarmony",
+) -> Float[Any, "*b"]:
+    """Root mean squared error against both sources, RMSE = (sqrt mean (f − a)² + sqrt mean (f − b)²) / 2.
+
+    Differentiable in torch.
+
+    Args:
+        f: fused picture or batch, as `haarmony.metrics.convention.grey_levels` takes it.
+        a: first source, the same shape.
+        b: second source, the same shape.
+        convention: see `haarmony.metrics.convention`; `matlab` computes on values in 0–1.
+
+    Returns:
+        In [0, 255] ([0, 1] in `matlab`); smaller is closer. At most the square root of MSE.
+
+    Raises:
+        ValueError: pictures that `grey_levels` refuses, unequal shapes, an unknown convention.
+    """
+    value = (sqrt(mean((f - a) ** 2)) + sqrt(mean((f - b) ** 2))) / 2
+    return value / 255 if convention == "matlab" else value
+
+
+@on_pictures()
 def psnr(
     f: Shaped[Any, "*b h w"],
     a: Shaped[Any, "*b h w"],
@@ -213,6 +241,42 @@ def cc(
     Raises:
         ValueError: pictures that `grey_levels` refuses, unequal shapes, an unknown convention.
     """
+    return (pearson(f, a) + pearson(f, b)) / 2
+
+
+@on_pictures(smallest=3)
+def scc(
+    f: Shaped[Any, "*b h w"],
+    a: Shaped[Any, "*b h w"],
+    b: Shaped[Any, "*b h w"],
+    *,
+    convention: Convention = "haarmony",
+) -> Float[Any, "*b"]:
+    """Spatial correlation coefficient, SCC = (r(Lf, La) + r(Lf, Lb)) / 2: correlation of fine detail.
+
+    L is the high-pass filter [[−1, −1, −1], [−1, 8, −1], [−1, −1, −1]] inside the picture. Differentiable in
+    torch, alike in every convention.
+
+    Args:
+        f: fused picture or batch, as `haarmony.metrics.convention.grey_levels` takes it, at least 3×3.
+        a: first source, the same shape.
+        b: second source, the same shape.
+        convention: see `haarmony.metrics.convention`.
+
+    Returns:
+        In [−1, 1]; larger is closer; 1 for f = a = b; a picture without detail correlates 0.
+
+    Raises:
+        ValueError: pictures that `grey_levels` refuses, unequal shapes, an unknown convention.
+
+    Source: Zhou, Civco and Silander 1998, doi:10.1080/014311698215973.
+    """
+
+    def detail(x: Any) -> Any:
+        rows = x[:, :-2] + x[:, 1:-1] + x[:, 2:]
+        return 9 * x[:, 1:-1, 1:-1] - (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:])
+
+    f, a, b = (detail(x) for x in (f, a, b))
     return (pearson(f, a) + pearson(f, b)) / 2
 
 
