@@ -22,6 +22,10 @@ FORMS = {
     "torch with gradient": lambda x: torch.tensor(x / 255, dtype=torch.float32, requires_grad=True),
     "transposed view": lambda x: np.ascontiguousarray(x.T).T,
 }
+DIFFERENTIABLE = (
+    "SD", "SF", "AG", "MSE", "PSNR", "CC", "SCD", "VIF", "Qabf", "SSIM",
+    "VIFF", "UQI", "Q", "Qw", "Qe", "Qy", "Qcb", "Qcv",
+)  # fmt: skip
 
 
 def floats(values):
@@ -140,11 +144,9 @@ def test_gradients_are_finite_and_right_on_flat_black(triple):
     rng = torch.Generator().manual_seed(0)
     step = torch.randn(f.shape, generator=rng, dtype=torch.float64) * (f > 0) * 1e-7
     f = torch.where(f > 0, 0.02 + 0.9 * f + 0.05 * torch.rand(f.shape, generator=rng, dtype=torch.float64), f)
-    metrics = {
-        s: METRICS[s].function for s in ("SD", "SF", "AG", "MSE", "PSNR", "CC", "SCD", "VIF", "Qabf", "SSIM")
-    }
     for convention in ("haarmony", "cddfuse"):
-        for symbol, metric in metrics.items():
+        for symbol in DIFFERENTIABLE:
+            metric = METRICS[symbol].function
             pictures = (a, b) if METRICS[symbol].inputs == "fab" else ()
             g = f.clone().requires_grad_()
             value = metric(g, *pictures, convention=convention)
@@ -165,7 +167,7 @@ def test_gradients_are_finite_on_constants(level):
     """Everything flat: no edge, no variance, no error."""
     x = torch.full((2, 1, 48, 48), level)
     for convention in ("haarmony", "cddfuse"):
-        for symbol in ("SD", "SF", "AG", "MSE", "PSNR", "CC", "SCD", "VIF", "Qabf", "SSIM"):
+        for symbol in DIFFERENTIABLE:
             metric, f = METRICS[symbol], x.clone().requires_grad_()
             value = metric.function(f, *([x, x] if metric.inputs == "fab" else []), convention=convention)
             (gradient,) = torch.autograd.grad(value.sum(), f)

@@ -25,6 +25,10 @@ FROZEN = {
         "function": 0.8324733,
     },
 }  # fmt: skip
+ALIKE = {
+    "VIFF": 0.07174397, "UQI": 0.4317287, "Q": 0.7346249, "Qw": 0.745229, "Qe": 0.6307508,
+    "Qy": 0.8914742, "Qcb": 0.581583, "Qcv": 310.9692,
+}  # fmt: skip
 
 
 def luma(path):
@@ -49,7 +53,7 @@ def test_frozen(triple, convention):
     """Values of the code that reproduced the published numbers."""
     values = score(*triple, convention=convention)
     assert np.isnan(values.pop("CIEDE2000"))  # no source is in colour
-    assert values == pytest.approx(FROZEN[convention], rel=1e-5)
+    assert values == pytest.approx(FROZEN[convention] | ALIKE, rel=1e-5)
 
 
 def test_all_metrics_of_the_published_tables(shared):

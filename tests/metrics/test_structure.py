@@ -6,7 +6,7 @@ import torch
 from scipy.signal import convolve2d
 from skimage.metrics import structural_similarity
 
-from haarmony.metrics import ssim, vif
+from haarmony.metrics import ssim, vif, viff
 from haarmony.metrics.windows import gaussian, window_mean
 
 
@@ -45,16 +45,63 @@ def test_vif_is_its_definition(triple):
     assert vif(f, a, b) == pytest.approx(expected / 2, rel=1e-5)
 
 
-@pytest.mark.parametrize("metric", [ssim, vif])
+def reference_viff(f, a, b):
+    pictures, value = [x.astype(float) for x in (f, a, b)], 0
+    for n, p in ((17, 1 / 2.15), (9, 0), (5, 0.15 / 2.15), (3, 1 / 2.15)):
+        k = np.exp(-((np.arange(n) - n // 2) ** 2) / (2 * (n / 5) ** 2))
+        window = np.outer(k, k) / k.sum() ** 2
+
+        def mean(v, window=window):
+            return convolve2d(v, window, mode="valid")
+
+        if n < 17:
+            pictures = [mean(v)[::2, ::2] for v in pictures]
+        f, *sources = pictures
+        var_f, sides = np.maximum(mean(f * f) - mean(f) ** 2, 0), []
+        for x in sources:
+            var_x, cov = np.maximum(mean(x * x) - mean(x) ** 2, 0), mean(x * f) - mean(x) * mean(f)
+            g = np.where((var_x < 1e-10) | (var_f < 1e-10) | (cov < 0), 0, cov / (var_x + 1e-10))
+            noise = np.maximum(var_f - g * cov, 1e-10) + 0.005 * 255**2
+            sides.append((g, np.log10(1 + g * g * var_x / noise), np.log10(1 + var_x / (0.005 * 255**2))))
+        kept = total = 0
+        for (g_a, vid_a, vind_a), (g_b, vid_b, vind_b) in zip(
+            *(zip(*(v.ravel() for v in side), strict=True) for side in sides), strict=True
+        ):
+            share = 0.5 if g_a == g_b else float(g_a < g_b)
+            kept += share * vid_a + (1 - share) * vid_b + 1e-7
+            total += share * vind_a + (1 - share) * vind_b + 1e-7
+        value += p * kept / total
+    return value
+
+
+def test_viff_is_its_definition(triple):
+    f, a, b = triple
+    assert viff(f, a, b) == pytest.approx(reference_viff(f, a, b), rel=1e-5)
+    mixed = (0.5 * a + 0.4 * b).astype(np.uint8)
+    assert 0.1 < viff(mixed, a, b) == pytest.approx(reference_viff(mixed, a, b), rel=1e-5)
+
+
+def test_viff_where_the_answer_is_known(triple):
+    """A constant source costs nothing if f follows the other."""
+    _, a, _ = triple
+    a, flat = a // 2, np.full_like(a, 9)
+    assert viff(2 * a, a, a) > 1
+    assert viff(np.zeros_like(a), a, a) == pytest.approx(0, abs=1e-5)
+    assert viff(a, flat, flat) == viff(a, a, flat) == pytest.approx(1)
+    assert viff(a, a, a[::-1]) < 0.3
+
+
+@pytest.mark.parametrize("metric", [ssim, vif, viff])
 def test_invariants(triple, metric):
     f, a, b = triple
-    for convention, whole in (("haarmony", 1), ("cddfuse", 2)):
+    for convention, whole in (("haarmony", 1), ("cddfuse", 1 if metric is viff else 2)):
         assert metric(f, f, f, convention=convention) == pytest.approx(whole, rel=1e-6)
         assert metric(f, a, b, convention=convention) == pytest.approx(metric(f, b, a, convention=convention))
         for level in (0, 137, 255):
             flat = np.full_like(f, level)
             assert metric(flat, flat, flat, convention=convention) == pytest.approx(whole)
-    assert metric(f, f, a) == pytest.approx((1 + metric(f, a, a)) / 2)
+    if metric is not viff:
+        assert metric(f, f, a) == pytest.approx((1 + metric(f, a, a)) / 2)
 
 
 def test_vif_of_contrast_and_blank(triple):

@@ -33,12 +33,15 @@ from haarmony.metrics.convention import (
 from haarmony.metrics.edges import qabf
 from haarmony.metrics.fidelity import function, function_pearson
 from haarmony.metrics.information import mi
+from haarmony.metrics.perception import qcb, qcv
 from haarmony.metrics.statistics import ag, cc, en, mse, psnr, scd, sd, sf
-from haarmony.metrics.structure import ssim, vif
+from haarmony.metrics.structure import ssim, vif, viff
+from haarmony.metrics.universal import q, qe, qw, qy, uqi
 
 __all__ = [
     "CONVENTIONS", "METRICS", "Convention", "Metric", "ag", "cc", "ciede2000", "en", "function",
-    "function_pearson", "mi", "mse", "psnr", "qabf", "scd", "score", "sd", "sf", "ssim", "vif",
+    "function_pearson", "mi", "mse", "psnr", "q", "qabf", "qcb", "qcv", "qe", "qw", "qy", "scd", "score",
+    "sd", "sf", "ssim", "uqi", "vif", "viff",
 ]  # fmt: skip
 
 
@@ -78,6 +81,29 @@ METRICS: dict[str, Metric] = {
     "VIF": Metric(vif, "visual information fidelity", "", (0.0, float("inf")), "doi:10.1109/TIP.2005.859378"),
     "Qabf": Metric(qabf, "edge preservation", "", (0.0, 1.0), "doi:10.1049/el:20000267"),
     "SSIM": Metric(ssim, "structural similarity", "", (-1.0, 1.0), "doi:10.1109/TIP.2003.819861"),
+    "VIFF": Metric(
+        viff,
+        "visual information fidelity for fusion",
+        "",
+        (0.0, float("inf")),
+        "doi:10.1016/j.inffus.2011.08.002",
+    ),
+    "UQI": Metric(uqi, "universal image quality index", "", (-1.0, 1.0), "doi:10.1109/97.995823"),
+    "Q": Metric(q, "fusion quality index", "", (-1.0, 1.0), "doi:10.1109/ICIP.2003.1247209"),
+    "Qw": Metric(qw, "weighted fusion quality index", "", (-1.0, 1.0), "doi:10.1109/ICIP.2003.1247209"),
+    "Qe": Metric(qe, "edge-dependent fusion quality index", "", (-1.0, 1.0), "doi:10.1109/ICIP.2003.1247209"),
+    "Qy": Metric(qy, "similarity by Yang et al.", "", (-1.0, 1.0), "doi:10.1016/j.inffus.2006.09.001"),
+    "Qcb": Metric(
+        qcb, "contrast preservation by Chen and Blum", "", (0.0, 1.0), "doi:10.1016/j.imavis.2007.12.002"
+    ),
+    "Qcv": Metric(
+        qcv,
+        "visible error by Chen and Varshney",
+        _GREY + "²",
+        (0.0, float("inf")),
+        "doi:10.1016/j.inffus.2005.10.001",
+        "lower",
+    ),
     "function": Metric(
         function, "rank correlation with the uptake", "", (-1.0, 1.0), "Haarmony", inputs="fb"
     ),
