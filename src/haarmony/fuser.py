@@ -94,27 +94,15 @@ class Fuser:
             ValueError: Sizes differ, a side is below 16, a value is not finite or not in [0, 1], steps or
                 colour is not one there is.
         """
-        pixels_a, pixels_b = (x.pixels if isinstance(x, Picture) else x for x in (a, b))
-        check_pair(pixels_a, pixels_b)
         self.check_steps(steps)
-        unit_a, unit_b = to_unit(pixels_a), to_unit(pixels_b)
-        chroma = choose(colour, unit_a, unit_b)
-        luma = fuse_luma(
-            self._engine,
-            self.card.diffusion,
-            *self._in_order(unit_a, unit_b),
-            steps=steps,
-            seed=seed,
-            callback=callback,
-        )
-        dtype = np.result_type(pixels_a.dtype, pixels_b.dtype)
-        fused = from_unit(luma if chroma is None else merge(luma, chroma), dtype)
-        if isinstance(a, Picture):
-            range_ = a.value_range if dtype == pixels_a.dtype or not isinstance(b, Picture) else b.value_range
-            return replace(a, pixels=fused, value_range=range_, notes=())
-        if fused.ndim == 2 and colour != "grey" and max(pixels_a.ndim, pixels_b.ndim) == 3:
-            fused = np.repeat(fused[..., None], 3, axis=2)
-        return fused
+
+        def rule(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+            lumas = self._in_order(a, b)
+            return fuse_luma(
+                self._engine, self.card.diffusion, *lumas, steps=steps, seed=seed, callback=callback
+            )
+
+        return fuse_pictures(a, b, rule, colour=colour)
 
     def _in_order(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Both lumas, the one of a coloured source where the model was trained to find it."""
@@ -140,6 +128,38 @@ def fuse(
 ) -> Source:
     """Fuse one pair; make a `Fuser` to fuse several with one model. Arguments and errors are `Fuser`'s."""
     return Fuser(model, engine=engine)(a, b, steps=steps, seed=seed, colour=colour)
+
+
+def fuse_pictures(
+    a: Source, b: Source, rule: Callable[[np.ndarray, np.ndarray], np.ndarray], *, colour: str = "auto"
+) -> Source:
+    """Fuse the lumas of two pictures by any rule and put the colour back: what is around the fusing itself.
+
+    Args:
+        a: First source, as `Fuser` takes it.
+        b: Second source, of the same height and width.
+        rule: Makes the fused luma (H, W) of both sources, (H, W) or (H, W, 3), all in [0, 1].
+        colour: Whose chroma the result has, as in `Fuser`.
+
+    Returns:
+        What `Fuser` returns.
+
+    Raises:
+        ValueError: As for `Fuser`.
+    """
+    pixels_a, pixels_b = (x.pixels if isinstance(x, Picture) else x for x in (a, b))
+    check_pair(pixels_a, pixels_b)
+    unit_a, unit_b = to_unit(pixels_a), to_unit(pixels_b)
+    chroma = choose(colour, unit_a, unit_b)
+    luma = rule(unit_a, unit_b)
+    dtype = np.result_type(pixels_a.dtype, pixels_b.dtype)
+    fused = from_unit(luma if chroma is None else merge(luma, chroma), dtype)
+    if isinstance(a, Picture):
+        range_ = a.value_range if dtype == pixels_a.dtype or not isinstance(b, Picture) else b.value_range
+        return replace(a, pixels=fused, value_range=range_, notes=())
+    if fused.ndim == 2 and colour != "grey" and max(pixels_a.ndim, pixels_b.ndim) == 3:
+        fused = np.repeat(fused[..., None], 3, axis=2)
+    return fused
 
 
 def check_pair(a: Shaped[np.ndarray, "..."], b: Shaped[np.ndarray, "..."]) -> None:

@@ -14,7 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from haarmony import __version__
+from haarmony.cli.benchmark import benchmark
 from haarmony.cli.demo import demo
+from haarmony.cli.evaluate import evaluate, metrics
 from haarmony.cli.fuse import fuse
 from haarmony.cli.messages import describe, say
 from haarmony.cli.models import models
@@ -28,7 +30,7 @@ TRAIN = ("accelerate", "einops", "onnx", "onnxscript", "safetensors", "tensorboa
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-for command in (fuse, demo, models, prior, train, export):
+for command in (fuse, demo, models, evaluate, benchmark, metrics, prior, train, export):
     app.command()(command)
 
 

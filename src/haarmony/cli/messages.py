@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -41,18 +41,30 @@ def unpaired(a: Path, b: Path, found: Pairs, *, most: int = 5) -> Iterator[str]:
             yield f"only in {folder}: {', '.join(stems[:most])}{more}"
 
 
-def with_bar(items: Iterable[Item], *, total: int) -> Iterator[Item]:
+def watched(items: Iterable[Item], *, total: int, quiet: bool, label: str) -> Iterable[Item]:
+    """The items; with a bar on a terminal, elsewhere with a line before the first."""
+    if quiet or sys.stderr is None or total < 2:
+        return items
+    if sys.stderr.isatty():
+        return with_bar(items, total=total, label=label)
+    say(f"{label}: {total}")
+    return items
+
+
+def with_bar(items: Iterable[Item], *, total: int, label: str = "") -> Iterator[Item]:
     """The items, with a bar on the terminal that says how many are done and the time left."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield from bar.track(items, total=total)
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines of aligned columns, the first to the left and the others to the right."""
+def table(rows: Sequence[Sequence[str]], *, right: Collection[int] | None = None) -> list[str]:
+    """Rows of cells as lines of aligned columns, to the right those of `right` (all but the first)."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows)
+    right = range(1, len(widths)) if right is None else right
+    aligned = [str.rjust if i in right else str.ljust for i in range(len(widths))]
+    lines = ([align(cell, n) for align, cell, n in zip(aligned, row, widths, strict=True)] for row in rows)
     return ["  ".join(line).rstrip() for line in lines]

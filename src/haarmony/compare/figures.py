@@ -8,10 +8,11 @@ finite number is left blank.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -63,17 +64,14 @@ def bars(results: Results, ranking: Ranking, *, narrow: bool = False) -> Figure:
         mean, low, high = (
             (table[symbol] / share).to_numpy(float) for table in (ranking.mean, ranking.low, ranking.high)
         )
+        _bars(axes, mean, methods, paint)
+        known = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
+        for colour, weight in (("white", 2.6), (INK, 1.1)):
+            axes.hlines(known, low[known], high[known], color=colour, lw=weight)
         for y, method in enumerate(methods):
-            if np.isfinite(mean[y]):
-                opacity = 1 if method.kind == "model" else 0.5
-                axes.barh(y, mean[y], 0.68, color=paint[method.name], alpha=opacity, lw=0)
-            if np.isfinite([low[y], high[y]]).all():
-                axes.plot([low[y], high[y]], [y, y], color="white", lw=2.6, solid_capstyle="butt")
-                axes.plot([low[y], high[y]], [y, y], color=INK, lw=1.1, solid_capstyle="butt")
             _number(axes, y, number(symbol, mean[y] * share), bold=method.name in ranking.best[symbol])
         _title(axes, arrowed(symbol), METRICS[symbol].unit)
         _values(axes, [0, *mean, *low, *high])
-        axes.axvline(0, color=MUTED, lw=0.7)
     return figure
 
 
@@ -132,15 +130,13 @@ def costs(results: Results, ranking: Ranking, *, narrow: bool = False) -> Figure
     seconds = np.array([m.seconds for m in methods], float)
     megabytes = np.array([m.memory for m in methods], float)
     for y, method in enumerate(methods):
-        colour, opacity = paint[method.name], 1 if method.kind == "model" else 0.5
-        time.plot(seconds[y], y, marker="o", markersize=7, color=colour, lw=0)
+        time.plot(seconds[y], y, marker="o", markersize=7, color=paint[method.name], lw=0)
         _number(time, y, _duration(seconds[y]))
-        memory.barh(y, megabytes[y], 0.68, color=colour, alpha=opacity, lw=0)
         _number(memory, y, f"{cell('memory', megabytes[y])} MB")
+    _bars(memory, megabytes, methods, paint)
     _title(time, "Time a pair", "median, logarithmic axis")
     _title(memory, "Memory", "peak")
     _values(memory, [0, *megabytes])
-    memory.axvline(0, color=MUTED, lw=0.7)
     known = seconds[np.isfinite(seconds)]
     if known.size:
         low, high = (f(np.log10(known)) for f in (np.min, np.max))
@@ -177,11 +173,19 @@ def _panels(
         axes.set_axisbelow(True)
         axes.grid(axis="x", color=RULE, lw=0.7)
         axes.tick_params(length=0, labelsize=SMALL, pad=4)
-        axes.set_yticks(range(len(methods)), [""] * len(methods) if column else names, size=TYPE)
-        for text, weight in zip(axes.get_yticklabels(), weights, strict=True):
+        axes.set_yticks([] if column else range(len(methods)), [] if column else names, size=TYPE)
+        for text, weight in zip(axes.get_yticklabels(), weights, strict=False):
             text.set_fontweight(weight)
         panels.append(axes)
     return figure, panels
+
+
+def _bars(axes: Axes, values: np.ndarray, methods: Sequence[Method], paint: Mapping[str, str]) -> None:
+    """One bar a method from zero, our own in full colour; none where the value is no finite number."""
+    known = np.flatnonzero(np.isfinite(values))
+    fill = [to_rgba(paint[m.name], 1 if m.kind == "model" else 0.5) for m in methods]
+    axes.barh(known, values[known], 0.68, color=[fill[y] for y in known], lw=0)
+    axes.axvline(0, color=MUTED, lw=0.7)
 
 
 def _title(axes: Axes, text: str, note: str) -> None:

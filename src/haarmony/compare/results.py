@@ -22,6 +22,8 @@ class Method:
     """As shown: "Haarmony (medical)", "Maximum", "CDDFuse"."""
     kind: Literal["model", "classical", "results"]
     """A diffusion model of ours, a classical fuser, or a folder of results made elsewhere."""
+    folder: str | None = None
+    """Where a model that is not shipped, or results made elsewhere, lie."""
     seconds: float | None = None
     """Median time a pair, reading and writing left out; None for results made elsewhere."""
     memory: float | None = None
@@ -44,7 +46,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Example:
-    """One pair's pictures, uint8 (H, W) or (H, W, 3), by caption: both sources, then every method's result."""
+    """One pair's pictures, uint8 (H, W) or (H, W, 3), by caption: both sources, then every result."""
 
     stem: str
     pictures: Mapping[str, np.ndarray]

@@ -13,12 +13,13 @@ import numpy as np
 from jaxtyping import Shaped
 
 from haarmony.io import raster
-from haarmony.io.files import remove_leftover, replacing
+from haarmony.io.files import check_place, remove_leftover, replacing
 from haarmony.io.picture import Picture, check_pixels, from_unit, to_unit
 
 __all__ = [
     "Picture",
     "check_pixels",
+    "check_place",
     "check_target",
     "from_unit",
     "read",
@@ -74,17 +75,10 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = True) -> Non
         OSError: If `path` is a folder, or its own folder is missing or cannot be written to.
     """
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder; name a file in it")
-    if path.suffix.lower() not in raster.ENCODERS:
+    if not path.is_dir() and path.suffix.lower() not in raster.ENCODERS:
         kind = f"{path.suffix} pictures" if path.suffix else "a name without an ending"
         raise ValueError(f"{path}: cannot write {kind}; end the name in {', '.join(raster.ENCODERS)}")
-    if not path.parent.exists():
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it first")
-    if not path.parent.is_dir():
-        raise NotADirectoryError(f"{path}: {path.parent} is not a folder")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"{path}: the folder {path.parent} cannot be written to")
+    check_place(path)
     if os.path.lexists(path) and not overwrite:  # also a link that leads nowhere
         raise FileExistsError(f"{path}: exists already; allow overwriting it or choose another name")
 

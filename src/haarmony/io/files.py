@@ -18,6 +18,22 @@ if sys.platform != "win32":
     import fcntl
 
 
+def check_place(path: Path) -> None:
+    """Refuse a place that no file can be written to, before any work is spent on it.
+
+    Raises:
+        OSError: `path` is a folder, or its own folder is missing, no folder, or cannot be written to.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; name a file in it")
+    if not path.parent.exists():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it first")
+    if not path.parent.is_dir():
+        raise NotADirectoryError(f"{path}: {path.parent} is not a folder")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path}: the folder {path.parent} cannot be written to")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BufferedWriter]:
     """A file to write that takes the place of `path` when the block ends without an error.

@@ -30,18 +30,20 @@ from haarmony.metrics.convention import (
     to_grey,
     to_rgb,
 )
-from haarmony.metrics.edges import qabf
+from haarmony.metrics.edges import ei, nabf, qabf
+from haarmony.metrics.features import fmi
 from haarmony.metrics.fidelity import function, function_pearson
-from haarmony.metrics.information import mi
+from haarmony.metrics.information import ce, mi, ncie, nmi
+from haarmony.metrics.multiscale import ms_ssim
 from haarmony.metrics.perception import qcb, qcv
-from haarmony.metrics.statistics import ag, cc, en, mse, psnr, scd, sd, sf
+from haarmony.metrics.statistics import ag, cc, en, mse, psnr, rmse, scc, scd, sd, sf
 from haarmony.metrics.structure import ssim, vif, viff
 from haarmony.metrics.universal import q, qe, qw, qy, uqi
 
 __all__ = [
-    "CONVENTIONS", "METRICS", "Convention", "Metric", "ag", "cc", "ciede2000", "en", "function",
-    "function_pearson", "mi", "mse", "psnr", "q", "qabf", "qcb", "qcv", "qe", "qw", "qy", "scd", "score",
-    "sd", "sf", "ssim", "uqi", "vif", "viff",
+    "CONVENTIONS", "METRICS", "Convention", "Metric", "ag", "cc", "ce", "ciede2000", "ei", "en", "fmi",
+    "function", "function_pearson", "mi", "ms_ssim", "mse", "nabf", "ncie", "nmi", "psnr", "q", "qabf",
+    "qcb", "qcv", "qe", "qw", "qy", "rmse", "scc", "scd", "score", "sd", "sf", "ssim", "uqi", "vif", "viff",
 ]  # fmt: skip
 
 
@@ -81,6 +83,30 @@ METRICS: dict[str, Metric] = {
     "VIF": Metric(vif, "visual information fidelity", "", (0.0, float("inf")), "doi:10.1109/TIP.2005.859378"),
     "Qabf": Metric(qabf, "edge preservation", "", (0.0, 1.0), "doi:10.1049/el:20000267"),
     "SSIM": Metric(ssim, "structural similarity", "", (-1.0, 1.0), "doi:10.1109/TIP.2003.819861"),
+    "NMI": Metric(nmi, "normalised mutual information", "", (0.0, 2.0), "doi:10.1049/el:20081754"),
+    "CE": Metric(
+        ce,
+        "cross entropy",
+        "bit",
+        (-0.531, float("inf")),
+        "doi:10.1016/j.biosystemseng.2009.02.009",
+        "lower",
+    ),
+    "NCIE": Metric(
+        ncie,
+        "nonlinear correlation information entropy",
+        "",
+        (0.8018, 1.0),
+        "doi:10.1016/j.physd.2004.11.001",
+    ),
+    "RMSE": Metric(rmse, "root mean squared error", _GREY, (0.0, 255.0), "definition", "lower"),
+    "SCC": Metric(scc, "spatial correlation coefficient", "", (-1.0, 1.0), "doi:10.1080/014311698215973"),
+    "EI": Metric(ei, "edge intensity", _GREY, (0.0, 255 * 20**0.5), "definition", inputs="f"),
+    "MS-SSIM": Metric(
+        ms_ssim, "multi-scale structural similarity", "", (0.0, 1.0), "doi:10.1109/ACSSC.2003.1292216"
+    ),
+    "Nabf": Metric(nabf, "fusion artefacts", "", (0.0, 1.0), "doi:10.1007/s11760-012-0361-x", "lower"),
+    "FMI": Metric(fmi, "feature mutual information", "", (0.0, 1.0), "doi:10.1016/j.compeleceng.2011.07.012"),
     "VIFF": Metric(
         viff,
         "visual information fidelity for fusion",
@@ -135,7 +161,8 @@ def score(
         a: first source, of the same size and number, grey or RGB.
         b: second source, likewise.
         convention: see `haarmony.metrics.convention`.
-        metrics: symbols from `METRICS`; all that the convention defines without it.
+        metrics: symbols from `METRICS`; without it all that the convention defines and that the pictures are
+            large enough for (MS-SSIM needs 176×176 pixels, VIF and VIFF 41×41).
 
     Returns:
         Symbol → one value per image, (B,) for batches and a scalar for a single picture. CIEDE2000 is
@@ -145,14 +172,19 @@ def score(
         ValueError: an unknown symbol, and as the metrics themselves.
     """
     check_convention(convention)
+    lumas = {name: to_grey(x, name=name) for name, x in (("f", f), ("a", a), ("b", b))}
     if metrics is None:
-        metrics = [symbol for symbol, metric in METRICS.items() if convention in metric.conventions]
+        room = min(lumas["f"].shape[-2:])
+        metrics = [
+            symbol
+            for symbol, metric in METRICS.items()
+            if convention in metric.conventions and limits(metric.function).smallest <= room
+        ]
     symbols = list(metrics)
     if unknown := [symbol for symbol in symbols if symbol not in METRICS]:
         raise ValueError(f"unknown metric {unknown[0]!r}; known are {', '.join(METRICS)}")
     needs = [limits(METRICS[symbol].function) for symbol in symbols]
     check_convention(convention, *needs)
-    lumas = {name: to_grey(x, name=name) for name, x in (("f", f), ("a", a), ("b", b))}
     levels = dict(zip("fab", prepare(lumas, *needs), strict=True))
     values = {}
     for symbol in symbols:
@@ -164,6 +196,19 @@ def score(
             value = as_written(*(levels[x] for x in metric.inputs), convention=convention)
         values[symbol] = value[0] if is_single(f) else value
     return values
+
+
+def resolve(names: Iterable[str]) -> list[str]:
+    """The symbols of metrics that are named in any case, without repeats.
+
+    Raises:
+        ValueError: An unknown name; the message lists the known ones.
+    """
+    by_name = {symbol.lower(): symbol for symbol in METRICS}
+    names = list(dict.fromkeys(names))
+    if unknown := [name for name in names if name.lower() not in by_name]:
+        raise ValueError(f"unknown metric {unknown[0]!r}; known are {', '.join(METRICS)}")
+    return list(dict.fromkeys(by_name[name.lower()] for name in names))
 
 
 def _against_coloured(

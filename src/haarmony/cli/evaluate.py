@@ -1,0 +1,115 @@
+"""`haarmony evaluate`, which scores fused pictures, and `haarmony metrics`, which says by what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from haarmony.cli.messages import describe, say, table, watched
+
+if TYPE_CHECKING:
+    from haarmony.compare.evaluate import Triples
+
+
+class ConventionName(str, Enum):
+    """Whose definitions."""
+
+    HAARMONY = "haarmony"
+    CDDFUSE = "cddfuse"
+    MATLAB = "matlab"
+
+
+def evaluate(
+    a: Annotated[Path, typer.Option("--a", help="First sources: a folder, or one file.")],
+    b: Annotated[Path, typer.Option("--b", help="Second sources, likewise.")],
+    fused: Annotated[Path, typer.Option("--fused", help="What was fused of them, likewise.")],
+    convention: Annotated[
+        ConventionName, typer.Option(help="Whose definitions: docs/metrics.md.")
+    ] = ConventionName.HAARMONY,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="NAME,…", help="Some metrics only ('haarmony metrics').")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write every picture's values, a row each.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write means and every picture's values.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but problems.")] = False,
+) -> None:
+    """Score fused pictures against their sources.
+
+    Files of the three folders go together by their stem. Colour pictures are scored by their luma.
+    """
+    from haarmony.compare import evaluate as scoring
+    from haarmony.io import check_place, replacing
+
+    symbols = chosen(metrics, convention.value)
+    found = scoring.find(a, b, fused)
+    for target in (csv, json):
+        if target is not None:
+            check_place(target)
+            if target.exists() and any(target.samefile(path) for t in found.triples for path in t.files):
+                raise ValueError(f"{target}: is a picture to be scored; write somewhere else")
+    say(*_missing(found))
+    outcomes = scoring.evaluate(found.triples, convention=convention.value, metrics=symbols)
+    images = {}
+    failed = 0
+    for outcome in watched(outcomes, total=len(found.triples), quiet=quiet, label="scoring"):
+        if outcome.error is None:
+            images[outcome.triple.stem] = outcome.values
+        elif fused.is_dir():
+            say(f"{outcome.triple.stem} failed: {describe(outcome.error)}")
+            failed += 1
+        else:
+            raise outcome.error
+    if not images:
+        raise ValueError(f"{fused}: none of the {failed} pictures could be scored")
+    result = scoring.Evaluation(convention.value, symbols, dict(sorted(images.items())))
+    for target, content in ((csv, result.to_csv), (json, result.to_json)):
+        if target is not None:
+            with replacing(target) as file:
+                file.write(content().encode())
+    if not quiet:
+        typer.echo("\n".join(_summary(result.mean(), len(images), convention.value)))
+    if failed:
+        raise typer.Exit(1)
+
+
+def metrics() -> None:
+    """List every metric: symbol, name, unit, range, direction, conventions, source."""
+    from haarmony.metrics import METRICS
+
+    rows = [["symbol", "name", "unit", "range", "better", "conventions", "source"]]
+    for symbol, metric in METRICS.items():
+        span = "{:g} to {:g}".format(*metric.range)
+        conventions = ", ".join(metric.conventions)
+        rows.append([symbol, metric.name, metric.unit, span, metric.direction, conventions, metric.source])
+    typer.echo("\n".join(table(rows, right=())))
+
+
+def chosen(names: str | None, convention: str, *, default: Iterable[str] | None = None) -> list[str]:
+    """The symbols that --metrics asks for; without it those of `default`, or all, that the convention has."""
+    from haarmony.compare.evaluate import defined, named
+    from haarmony.metrics import METRICS
+
+    if names is not None and names != "all":
+        return named(convention, names.split(","))
+    return defined(convention, METRICS if names or default is None else default)
+
+
+def _missing(found: Triples) -> Iterator[str]:
+    """A line for each folder that lacks pictures which another one has, with all their names."""
+    for folder, stems in found.missing.items():
+        yield f"missing in {folder}: {', '.join(stems)}"
+
+
+def _summary(mean: dict[str, float], count: int, convention: str) -> Iterator[str]:
+    from haarmony.metrics import METRICS
+
+    arrows = {"higher": "↑", "lower": "↓"}
+    rows = [
+        [f"{s} {arrows[METRICS[s].direction]}", f"{value:.4f}", METRICS[s].name] for s, value in mean.items()
+    ]
+    yield f"mean of {count} pictures, convention {convention}; ↑ higher is better, ↓ lower"
+    yield from table(rows, right={1})

@@ -1,0 +1,141 @@
+"""The commands `evaluate` and `metrics`, as typed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from haarmony.io import read, write
+from haarmony.metrics import METRICS, score
+
+FOLDERS = ("--a", "mri", "--b", "pet", "--fused", "fused")
+
+
+@pytest.fixture
+def fused(here):
+    """Folders mri, pet and fused of p1 to p3, 44×42."""
+    rng = np.random.default_rng(1)
+    Path("fused").mkdir()
+    for stem in ("p1", "p2", "p3"):
+        for name, shape in (("mri", (42, 44)), ("pet", (42, 44, 3)), ("fused", (42, 44))):
+            write(f"{name}/{stem}.png", rng.integers(0, 256, shape, dtype=np.uint8))
+    return here
+
+
+@pytest.mark.usefixtures("fused")
+def test_json_and_csv_hold_every_value(run):
+    code, out, err = run(
+        "evaluate", *FOLDERS, "--convention", "cddfuse", "--json", "o.json", "--csv", "o.csv"
+    )
+    assert (code, err) == (0, ["scoring: 3"])
+    written = json.loads(Path("o.json").read_text())
+    assert written["convention"] == "cddfuse"
+    assert set(written["mean"]) == {s for s, m in METRICS.items() if "cddfuse" in m.conventions}
+    for stem in ("p1", "p2", "p3"):
+        f, a, b = (read(f"{name}/{stem}.png").pixels for name in ("fused", "mri", "pet"))
+        expected = {k: float(v) for k, v in score(f, a, b, convention="cddfuse").items()}
+        assert written["images"][stem] == pytest.approx(expected)
+    for symbol, value in written["mean"].items():
+        assert value == pytest.approx(np.mean([row[symbol] for row in written["images"].values()]))
+    header, *rows = Path("o.csv").read_text().splitlines()
+    assert header.split(",") == ["stem", *written["mean"]]
+    assert [float(x) for x in rows[1].split(",")[1:]] == list(written["images"]["p2"].values())
+    assert out[0].startswith("mean of 3 pictures, convention cddfuse")
+    assert out[1].split()[:3] == ["EN", "↑", f"{written['mean']['EN']:.4f}"]
+
+
+@pytest.mark.usefixtures("fused")
+def test_single_files(run):
+    files = ("--a", "mri/p1.png", "--b", "pet/p2.png", "--fused", "fused/p3.png")
+    code, out, _ = run("evaluate", *files, "--metrics", "ssim,Qabf", "--json", "o.json")
+    assert code == 0
+    assert [line.split()[0] for line in out[1:]] == ["SSIM", "Qabf"]
+    assert list(json.loads(Path("o.json").read_text())["images"]) == ["p3"]
+
+
+@pytest.mark.usefixtures("fused")
+def test_missing_counterparts_are_named_and_stop_nothing(run):
+    Path("fused/p2.png").unlink()
+    Path("mri/p3.png").unlink()
+    code, out, err = run("evaluate", *FOLDERS, "--metrics", "EN")
+    assert code == 0
+    assert "missing in mri: p3" in err
+    assert "missing in fused: p2" in err
+    assert out[0].startswith("mean of 1 pictures")
+
+
+@pytest.mark.usefixtures("fused")
+def test_a_bad_file_is_one_line_and_the_rest_is_scored(run):
+    Path("pet/p2.png").write_bytes(b"nonsense")
+    code, _, err = run("evaluate", *FOLDERS, "--metrics", "EN", "--json", "o.json")
+    assert code == 1
+    assert [line for line in err if "p2" in line] == [
+        line for line in err if line.startswith("p2 failed: pet/p2.png: ")
+    ]
+    assert list(json.loads(Path("o.json").read_text())["images"]) == ["p1", "p3"]
+    code, _, err = run("evaluate", "--a", "mri/p2.png", "--b", "pet/p2.png", "--fused", "fused/p2.png")
+    assert code == 2
+    assert len(err) == 1
+    assert err[0].startswith("haarmony: pet/p2.png: ")
+
+
+@pytest.mark.usefixtures("fused")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--metrics", "EN,sharpness"), "haarmony: unknown metric 'sharpness'; known are EN, SD"),
+        (
+            ("--metrics", "VIF", "--convention", "matlab"),
+            "haarmony: VIF is not defined in the convention 'matlab'",
+        ),
+        (("--json", "nowhere/o.json"), "haarmony: nowhere/o.json: there is no folder nowhere"),
+        (("--csv", "mri"), "haarmony: mri: is a folder; name a file in it"),
+        (("--csv", "mri/p1.png"), "haarmony: mri/p1.png: is a picture to be scored; write somewhere else"),
+    ],
+)
+def test_refused(run, arguments, message):
+    code, out, err = run("evaluate", *FOLDERS, *arguments)
+    assert (code, out) == (2, [])
+    assert len(err) == 1
+    assert err[0].startswith(message)
+    assert read("mri/p1.png").pixels.shape == (42, 44)
+
+
+@pytest.mark.usefixtures("fused")
+def test_nothing_to_score(run):
+    for path in Path("fused").iterdir():
+        path.write_bytes(b"")
+    code, out, err = run("evaluate", *FOLDERS, "--json", "o.json")
+    assert code == 2
+    assert out == []
+    assert err[-1] == "haarmony: fused: none of the 3 pictures could be scored"
+    assert not Path("o.json").exists()
+
+
+def test_metrics_lists_all(run):
+    code, out, _ = run("metrics")
+    assert code == 0
+    assert out[0].split() == ["symbol", "name", "unit", "range", "better", "conventions", "source"]
+    assert [line.split()[0] for line in out[1:]] == list(METRICS)
+    for line, metric in zip(out[1:], METRICS.values(), strict=True):
+        for text in (
+            metric.name,
+            metric.unit,
+            metric.direction,
+            ", ".join(metric.conventions),
+            metric.source,
+        ):
+            assert text in line
+
+
+def test_published_values(run, shared, tmp_path):
+    """A colour pair of the reference values, through the command."""
+    folder = shared / "golden" / "cddfuse"
+    for case in json.loads((folder / "expected.json").read_text()):
+        if "PET" not in case["b"] or "_maximum" not in case["fused"]:
+            continue
+        places = [f"--{name}={folder / case[name]}" for name in ("a", "b", "fused")]
+        assert run("evaluate", *places, "--convention=cddfuse", f"--json={tmp_path / 'o.json'}")[0] == 0
+        mean = json.loads((tmp_path / "o.json").read_text())["mean"]
+        assert {k: mean[k] for k in case["expected"]} == pytest.approx(case["expected"], rel=1e-4)
