@@ -18,3 +18,10 @@ def triple() -> Triple:
     )
     a, b = (np.clip(np.rint(v), 0, 255).astype(np.uint8) for v in (a, b))
     return np.maximum(a, b), a, b
+
+
+@pytest.fixture
+def large(triple: Triple) -> Triple:
+    """The triple side by side with itself, (208, 183): room for MS-SSIM, with an odd width."""
+    f, a, b = (np.tile(x, (4, 3)) for x in triple)
+    return f, a, b

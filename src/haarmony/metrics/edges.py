@@ -122,7 +122,8 @@ def nabf(
     """Fusion artefacts by the equation above: edges of f that neither source has so strong, or so directed.
 
     Edges, Q and weights are those of `qabf` in `haarmony`, with which Qabf + Nabf ≤ 1: the rest to 1 is what
-    fusion lost. Differentiable in torch but for the steps of n. In `cddfuse` alike; not defined in `matlab`.
+    fusion lost. The weights are the sources' strengths, so edges added where both are flat hardly count.
+    Differentiable in torch but for the steps of n. In `cddfuse` alike; not defined in `matlab`.
 
     Args:
         f: fused picture or batch, as `haarmony.metrics.convention.grey_levels` takes it, at least 3×3.

@@ -27,7 +27,7 @@ UNIT = 2**29  # cumulative sums as integers leave a bit to tell those of p from 
 BLOCK = 8192  # windows at a time: what is computed for them stays in the cache
 
 
-def _terms(p: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:
+def _terms(p: Float[np.ndarray, "*k n"]) -> Float[np.ndarray, "*k n"]:
     """−p log p, 0 where p is 0."""
     return -p * np.log(np.maximum(p, np.float32(1e-30)))
 
@@ -57,9 +57,8 @@ def _closest(p: Float[np.ndarray, "9 n"], q: Float[np.ndarray, "9 n"]) -> tuple[
 def _shared(p: Float[np.ndarray, "9 n"], q: Float[np.ndarray, "9 n"]) -> Float[np.ndarray, " n"]:
     """2 (H(p) + H(q) − H(P)) / (H(p) + H(q)) of N pairs."""
     dp, dq = p - p.mean(axis=0), q - q.mean(axis=0)
-    r = np.sum(dp * dq, axis=0) / np.sqrt(
-        np.maximum(np.sum(dp * dp, axis=0) * np.sum(dq * dq, axis=0), 1e-30)
-    )
+    spread = np.sum(dp * dp, axis=0) * np.sum(dq * dq, axis=0)  # at least 1e-4, or 0 where one is flat
+    r = np.sum(dp * dq, axis=0) / np.sqrt(np.maximum(spread, 1e-6))
     p = np.where(r < 0, p[::-1], p)
     i, j, M = _closest(p, q)
     mean_i, mean_j = (np.sum(v * PLACES, axis=0) for v in (p, q))

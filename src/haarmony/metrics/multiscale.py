@@ -31,8 +31,8 @@ def ms_ssim(
     """Multi-scale structural similarity to both sources: the mean of MS-SSIM(a, f) and MS-SSIM(b, f).
 
     11×11 Gaussian windows with σ = 1.5 inside the picture, C1 = (0.01 · 255)², C2 = (0.03 · 255)²; each scale
-    is the mean of 2×2 pixels of the one before, an odd last row or column left out. A scale's term is the mean
-    over the picture, 0 if that is negative. Differentiable in torch. In `cddfuse` alike; not defined in
+    is the mean of 2×2 pixels of the one before, an odd last row or column left out. A scale's term is the
+    mean over the picture, 0 if that is negative. Differentiable in torch. In `cddfuse` alike; not defined in
     `matlab`.
 
     Args:
