@@ -39,8 +39,12 @@ LAYERS = (
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 TRAINING = {"engine_torch", "nets", "prior", "training"}
 TORCH = {"torch", "accelerate", "einops", "onnx", "onnxscript", "safetensors", "tensorboard"}
+DRAWING = {"figures", "pictures", "radar", "ranking", "report", "style", "tables"}  # of compare
 HEAVY = TORCH | {
     "tomli_w",
+    "jinja2",
+    "pandas",
+    "skimage",
     "scipy",
     "matplotlib",
     "tifffile",
@@ -52,7 +56,14 @@ HEAVY = TORCH | {
 }
 
 COMMANDS = {
+    "benchmark": [
+        *("--a", "--b", "--convention", "--help", "--methods", "--metrics", "--out", "--quiet"),
+        *("--results", "--show", "--split", "-o"),
+    ],
     "demo": ["--help", "--out", "-o"],
+    "evaluate": [
+        *("--a", "--b", "--convention", "--csv", "--fused", "--help", "--json", "--metrics", "--quiet"),
+    ],
     "export": ["--help", "--out", "-o", "CHECKPOINT"],
     "fuse": [
         *(
@@ -68,6 +79,7 @@ COMMANDS = {
         ),
         *("-o", "A", "B"),
     ],
+    "metrics": ["--help"],
     "models": ["--help"],
     "prior": ["--a", "--b", "--candidates", "--help", "--out", "-o"],
     "train": ["--data", "--help", "--max-time", "--out", "--resume", "RECIPE"],
@@ -139,7 +151,7 @@ def test_torch_stays_in_the_parts_that_train():
 
 def test_the_fusing_path_imports_nothing_heavy_at_module_level():
     for path in sources():
-        if part_of(path) in TRAINING:
+        if part_of(path) in TRAINING or (part_of(path) == "compare" and path.stem in DRAWING):
             continue
         found = {name.split(".")[0] for name in imported(path, inside=False)} & HEAVY
         assert not found, f"{path.relative_to(SRC)} imports {found} at module level"
@@ -185,11 +197,12 @@ def _flags(param: object) -> list[str]:
     return [param.metavar] if param.param_type_name == "argument" else [*param.opts, *param.secondary_opts]
 
 
-def test_the_train_extra_is_what_the_command_line_names():
+def test_the_extras_are_what_the_command_line_names():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
         "optional-dependencies"
     ]
-    assert sorted(line.split(">")[0].replace("-", "_") for line in extras["train"]) == sorted(cli.TRAIN)
+    for extra, names in cli.EXTRAS.items():
+        assert sorted(line.split(">")[0].replace("-", "_") for line in extras[extra]) == sorted(names)
 
 
 def test_the_changelog_has_this_version():

@@ -24,8 +24,11 @@ from haarmony.cli.prior import prior
 from haarmony.cli.train import export, train
 
 REFUSED, INTERRUPTED = 2, 130
-TRAIN = ("accelerate", "einops", "onnx", "onnxscript", "safetensors", "tensorboard", "tomli_w", "torch")
-"""What the extra `train` installs, by import name."""
+EXTRAS = {
+    "report": ("jinja2", "matplotlib", "pandas"),
+    "train": ("accelerate", "einops", "onnx", "onnxscript", "safetensors", "tensorboard", "tomli_w", "torch"),
+}
+"""What each extra installs, by import name."""
 # The base of typer's usage errors: newer typers bring a click of their own, so it need not be click's.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -63,9 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except USAGE_ERROR as error:
         return _refuse(*_usage(error))
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in TRAIN:
-            raise  # not a missing extra but a broken installation or program
-        return _refuse(f'{error.name} is not installed: pip install "haarmony[train]"')
+        package = (error.name or "").partition(".")[0]
+        for extra, packages in EXTRAS.items():
+            if package in packages:
+                return _refuse(f'{package} is not installed: pip install "haarmony[{extra}]"')
+        raise  # not a missing extra but a broken installation or program
     # The library's word for a user's mistake (ValueError, with the offending value) and the system's
     # (OSError, a full disk say). A mistake in the program is any other type, and keeps its traceback.
     except (ValueError, OSError) as error:

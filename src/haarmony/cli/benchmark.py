@@ -60,7 +60,13 @@ def benchmark(
     compared += [known.elsewhere(text) for text in results or ()]
     shown = show.split(",") if show else []
     comparison = Comparison(
-        pairs, out, methods=compared, convention=convention.value, metrics=symbols, show=shown
+        pairs,
+        out,
+        methods=compared,
+        convention=convention.value,
+        metrics=symbols,
+        lenient=metrics in (None, "all"),
+        show=shown,
     )
     if not quiet and split is None:
         say(*unpaired(a, b, found))

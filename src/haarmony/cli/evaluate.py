@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from haarmony.cli.messages import describe, say, table, watched
 
 if TYPE_CHECKING:
-    from haarmony.compare.evaluate import Triples
+    from haarmony.compare.evaluate import Evaluation, Triples
 
 
 class ConventionName(str, Enum):
@@ -52,7 +53,9 @@ def evaluate(
             if target.exists() and any(target.samefile(path) for t in found.triples for path in t.files):
                 raise ValueError(f"{target}: is a picture to be scored; write somewhere else")
     say(*_missing(found))
-    outcomes = scoring.evaluate(found.triples, convention=convention.value, metrics=symbols)
+    outcomes = scoring.evaluate(
+        found.triples, convention=convention.value, metrics=symbols, lenient=metrics in (None, "all")
+    )
     images = {}
     failed = 0
     for outcome in watched(outcomes, total=len(found.triples), quiet=quiet, label="scoring"):
@@ -71,6 +74,7 @@ def evaluate(
             with replacing(target) as file:
                 file.write(content().encode())
     if not quiet:
+        say(*_undefined(result))
         typer.echo("\n".join(_summary(result.mean(), len(images), convention.value)))
     if failed:
         raise typer.Exit(1)
@@ -102,6 +106,18 @@ def _missing(found: Triples) -> Iterator[str]:
     """A line for each folder that lacks pictures which another one has, with all their names."""
     for folder, stems in found.missing.items():
         yield f"missing in {folder}: {', '.join(stems)}"
+
+
+def _undefined(result: Evaluation) -> Iterator[str]:
+    """A line for each metric that some pictures leave undefined."""
+    from haarmony.metrics import METRICS
+
+    for symbol in result.metrics:
+        if count := sum(math.isnan(row[symbol]) for row in result.images.values()):
+            metric = METRICS[symbol]
+            small = f"smaller than the {metric.smallest}×{metric.smallest} pixels it needs"
+            why = "without a coloured source" if "c" in metric.inputs else small
+            yield f"{symbol}: left out for {count} of {len(result.images)} pictures, {why}"
 
 
 def _summary(mean: dict[str, float], count: int, convention: str) -> Iterator[str]:

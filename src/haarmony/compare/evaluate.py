@@ -147,7 +147,12 @@ def named(convention: str, names: Iterable[str]) -> list[str]:
 
 
 def evaluate(
-    triples: Sequence[Triple], *, convention: str, metrics: Sequence[str], count: int | None = None
+    triples: Sequence[Triple],
+    *,
+    convention: str,
+    metrics: Sequence[str],
+    lenient: bool = False,
+    count: int | None = None,
 ) -> Iterator[Scored]:
     """Score triples on all cores.
 
@@ -155,6 +160,7 @@ def evaluate(
         triples: What to read and score.
         convention: See `haarmony.metrics.convention`.
         metrics: Symbols from `haarmony.metrics.METRICS` that the convention defines.
+        lenient: See `score_files`.
         count: Worker processes; by default one a core, fewer for few triples.
 
     Yields:
@@ -162,7 +168,7 @@ def evaluate(
     """
     if count is None:
         count = min(workers.cores(), math.ceil(len(triples) / PER_WORKER))
-    scoring = partial(score_files, convention=convention, metrics=tuple(metrics))
+    scoring = partial(score_files, convention=convention, metrics=tuple(metrics), lenient=lenient)
     for triple, outcome in workers.spread(scoring, triples, workers=count):
         try:
             yield Scored(triple, outcome())
@@ -171,8 +177,19 @@ def evaluate(
             yield Scored(triple, {}, error)
 
 
-def score_files(triple: Triple, *, convention: str, metrics: Sequence[str]) -> dict[str, float]:
-    """Read and score one triple: symbol → value.
+def score_files(
+    triple: Triple, *, convention: str, metrics: Sequence[str], lenient: bool = False
+) -> dict[str, float]:
+    """Read and score one triple.
+
+    Args:
+        triple: Its files.
+        convention: See `haarmony.metrics.convention`.
+        metrics: Symbols that the convention defines.
+        lenient: A metric that the pictures are too small for is undefined, instead of an error.
+
+    Returns:
+        Symbol → value, NaN where it is undefined.
 
     Raises:
         ValueError: A file is no readable picture, sizes differ or are too small; the message names the file.
@@ -182,11 +199,13 @@ def score_files(triple: Triple, *, convention: str, metrics: Sequence[str]) -> d
     for path, source in ((triple.a, a), (triple.b, b)):
         if source.pixels.shape[:2] != fused.pixels.shape[:2]:
             raise ValueError(f"{triple.fused}: is {_size(fused)}, its source {path} is {_size(source)}")
+    side = min(fused.pixels.shape[:2])
+    fitting = [symbol for symbol in metrics if not lenient or METRICS[symbol].smallest <= side]
     try:
-        values = score(fused.pixels, a.pixels, b.pixels, convention=convention, metrics=metrics)
+        values = score(fused.pixels, a.pixels, b.pixels, convention=convention, metrics=fitting)
     except ValueError as error:
         raise ValueError(f"{triple.fused}: {error}") from error
-    return {symbol: float(value) for symbol, value in values.items()}
+    return {symbol: float(values.get(symbol, math.nan)) for symbol in metrics}
 
 
 def _size(picture: Picture) -> str:

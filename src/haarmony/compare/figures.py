@@ -71,7 +71,7 @@ def bars(results: Results, ranking: Ranking, *, narrow: bool = False) -> Figure:
         for y, method in enumerate(methods):
             _number(axes, y, number(symbol, mean[y] * share), bold=method.name in ranking.best[symbol])
         _title(axes, arrowed(symbol), METRICS[symbol].unit)
-        _values(axes, [0, *mean, *low, *high])
+        _values(axes, [0.0, *mean, *low, *high])
     return figure
 
 
@@ -94,7 +94,7 @@ def distributions(results: Results, ranking: Ranking, metric: str) -> Figure:
     figure, (axes,) = _panels(methods, 1, 1, narrow=True, numbers=False)
     values = results.images[metric] / SHARES.get(metric, 1)
     for y, method in enumerate(methods):
-        x = values.loc[method.name].to_numpy(float)
+        x = values.xs(method.name, level=0).to_numpy(float)
         x = x[np.isfinite(x)]
         if not x.size:
             continue
@@ -136,7 +136,7 @@ def costs(results: Results, ranking: Ranking, *, narrow: bool = False) -> Figure
     _bars(memory, megabytes, methods, paint)
     _title(time, "Time a pair", "median, logarithmic axis")
     _title(memory, "Memory", "peak")
-    _values(memory, [0, *megabytes])
+    _values(memory, [0.0, *megabytes])
     known = seconds[np.isfinite(seconds)]
     if known.size:
         low, high = (f(np.log10(known)) for f in (np.min, np.max))

@@ -22,7 +22,7 @@ from PIL import Image
 
 from haarmony.colour import to_luma
 from haarmony.compare.results import Example
-from haarmony.compare.style import canvas, drawing, wrap
+from haarmony.compare.style import Points, canvas, drawing, wrap
 from haarmony.io import to_unit
 
 MARK = "#ffb000"
@@ -84,7 +84,7 @@ def picture_grid(example: Example, *, narrow: bool = False) -> bytes:
     with drawing():
         figure = canvas(sheet_w, sheet_h)
 
-        def outline(x: float, y: float, across: float, down: float, *, halo: float) -> None:
+        def outline(x: Points, y: Points, across: Points, down: Points, *, halo: Points) -> None:
             """Frame a box given from the top left, the whole line inside it, a dark halo around."""
             corner, size = (x + frame / 2, sheet_h - y - down + frame / 2), (across - frame, down - frame)
             line = Rectangle(corner, *size, fill=False, ec=MARK, lw=frame, transform=IdentityTransform())

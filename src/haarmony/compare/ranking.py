@@ -13,13 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
-
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+from pandas import DataFrame, Series
 
 LEVEL = 0.95
 CHUNK = 500  # resamples at once: bounds the memory, changes nothing else
@@ -68,16 +65,14 @@ def rank(
     Returns:
         The statistics, as data frames of methods × metrics.
     """
-    import pandas as pd
-
     methods = sorted(images.index.unique(level=0))
     values = {symbol: images[symbol].astype(float).unstack(level=0) for symbol in images}  # stem × method
     common = {symbol: x.dropna(axis=1, how="all").dropna() for symbol, x in values.items()}
-    mean = pd.DataFrame({symbol: x.mean() for symbol, x in common.items()}, index=methods)
-    ranks = pd.DataFrame({s: mean[s].rank(ascending=directions[s] == "lower") for s in mean})
+    mean = DataFrame({symbol: x.mean() for symbol, x in common.items()}, index=methods)
+    ranks = DataFrame({s: mean[s].rank(ascending=directions[s] == "lower") for s in mean})
     mean_rank = ranks.mean(axis=1).sort_values(kind="stable")
     order = list(mean_rank.index)
-    low, high = (pd.DataFrame(index=order, columns=mean.columns, dtype=float) for _ in range(2))
+    low, high = (DataFrame(index=order, columns=mean.columns, dtype=float) for _ in range(2))
     for n in {len(x) for x in common.values()} - {0, 1}:
         symbols = [symbol for symbol, x in common.items() if len(x) == n]
         table = np.hstack([common[symbol].reindex(columns=order) for symbol in symbols])
@@ -91,11 +86,11 @@ def rank(
         low=low,
         high=high,
         rank=ranks.loc[order],
-        p=pd.DataFrame(p, index=order, columns=mean.columns, dtype=float),
+        p=DataFrame(p, index=order, columns=mean.columns, dtype=float),
         mean_rank=mean_rank,
         best=best,
         second=second,
-        left_out=pd.Series({s: len(values[s]) - len(common[s]) for s in values}, dtype=int),
+        left_out=Series({s: len(values[s]) - len(common[s]) for s in values}, dtype=int),
     )
 
 
@@ -119,10 +114,9 @@ def _interval(
 
 def _tests(x: DataFrame, best: str) -> Series:
     """The uncorrected p-value of every method against `best`."""
-    import pandas as pd
     from scipy.stats import wilcoxon
 
-    p = pd.Series(np.nan, index=x.columns)
+    p = Series(np.nan, index=x.columns)
     for method in x.columns.drop(best):
         pairs = x[[method, best]].dropna().to_numpy()
         if len(pairs) > 1:

@@ -9,16 +9,18 @@ from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
 from haarmony.compare.figures import bars, costs, distributions
 from haarmony.compare.pictures import picture_grid
 from haarmony.compare.radar import axes_of, radar
-from haarmony.compare.ranking import Ranking
+from haarmony.compare.ranking import Ranking, rank
 from haarmony.compare.results import Method, Results
 from haarmony.compare.style import colours, ranked
-from haarmony.compare.tables import cell, notes
+from haarmony.compare.tables import cell, images_csv, latex, markdown, notes, table_csv
+from haarmony.io import replacing
 from haarmony.metrics import METRICS
 
 LEVEL = 0.05
@@ -87,6 +89,29 @@ def render(results: Results, ranking: Ranking) -> str:
     )
 
 
+def write(results: Results, out: Path) -> None:
+    """Write a comparison into a folder, each file whole or not at all.
+
+    Args:
+        results: The comparison.
+        out: The folder, for report.html, table.csv, images.csv, table.md and table.tex.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    ranking = rank(results.images, {symbol: METRICS[symbol].direction for symbol in results.metrics})
+    contents = {
+        "table.csv": table_csv(results, ranking),
+        "images.csv": images_csv(results),
+        "table.md": markdown(results, ranking),
+        "table.tex": latex(results, ranking),
+        "report.html": render(results, ranking),
+    }
+    for name, content in contents.items():
+        with replacing(out / name) as file:
+            file.write(content.encode())
+
+
 def _rows(results: Results, ranking: Ranking) -> list[Row]:
     paint = colours(results, ranking)
     places = ranking.mean_rank.rank(method="dense")
@@ -109,7 +134,7 @@ def _rows(results: Results, ranking: Ranking) -> list[Row]:
                     tied=not best and p >= LEVEL,
                 )
             )
-        text, place = cell("mean rank", ranking.mean_rank[method.name]), places[method.name]
+        text, place = cell("mean rank", ranking.mean_rank[method.name]), float(places[method.name])
         mean_rank = Cell(text, best=place == 1, second=place == 2)
         rows.append(Row(method, paint[method.name], mean_rank, tuple(cells)))
     return rows

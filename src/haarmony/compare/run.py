@@ -74,6 +74,7 @@ class _ScoreJob:
     key: str
     convention: str
     lacking: Sequence[str]
+    lenient: bool
     values: Mapping[str, float]
     """What is known of it."""
 
@@ -93,6 +94,7 @@ class Comparison:
         methods: Sequence[Method],
         convention: str,
         metrics: Sequence[str],
+        lenient: bool = False,
         show: Sequence[str] = (),
     ) -> None:
         """Prepare a comparison; nothing is read or written yet.
@@ -103,6 +105,7 @@ class Comparison:
             methods: See `haarmony.compare.methods.find`; and folders of results, of kind "results".
             convention: See `haarmony.metrics.convention`.
             metrics: Symbols from `haarmony.metrics.METRICS` that the convention defines.
+            lenient: See `haarmony.compare.evaluate.score_files`.
             show: Stems of the pairs to show as pictures; by default one where both sources show much.
 
         Raises:
@@ -114,6 +117,7 @@ class Comparison:
                 raise ValueError(f"two methods are called {name!r}; give one another name")
         self.pairs, self.out, self.methods = list(pairs), out, list(methods)
         self.convention, self.metrics, self.show = convention, list(metrics), list(show)
+        self.lenient = lenient
         stems = {pair.stem for pair in pairs}
         if unknown := [stem for stem in show if stem not in stems]:
             raise ValueError(f"there is no pair {unknown[0]!r} to show")
@@ -170,7 +174,9 @@ class Comparison:
                 values = entry.values if entry and entry.key == key else {}
                 if lacking := [symbol for symbol in self.metrics if symbol not in values]:
                     triple = Triple(one.pair.stem, one.pair.a, one.pair.b, picture)
-                    todo.append(_ScoreJob(method.name, triple, key, self.convention, lacking, values))
+                    todo.append(
+                        _ScoreJob(method.name, triple, key, self.convention, lacking, self.lenient, values)
+                    )
                 elif entry:
                     self._scores[place] = entry
                     yield
@@ -300,14 +306,17 @@ def _fuse(job: _FuseJob) -> Fused:
 
 def _peak() -> float | None:
     """The most memory that this process has had, in megabytes; None where the system does not say."""
+    status = Path("/proc/self/status")
+    if status.exists():  # what getrusage says on Linux begins with the parent's peak
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(fields["VmHWM"].split()[0]) / 2**10
     if sys.platform == "win32":
         return None
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _score(job: _ScoreJob) -> Scores:
-    new = score_files(job.triple, convention=job.convention, metrics=job.lacking)
+    new = score_files(job.triple, convention=job.convention, metrics=job.lacking, lenient=job.lenient)
     return Scores(method=job.method, stem=job.triple.stem, key=job.key, values={**job.values, **new})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, wraps
 from io import BytesIO
-from typing import ParamSpec
+from typing import ParamSpec, TypeAlias
 
 import matplotlib
 import numpy as np
@@ -20,6 +20,7 @@ from haarmony.compare.tables import cell
 from haarmony.metrics import METRICS
 
 P = ParamSpec("P")
+Points: TypeAlias = float | int
 
 INK, MUTED, RULE, REST = "#1f2430", "#667085", "#e4e7ec", "#adb5c2"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
@@ -69,13 +70,13 @@ def svg(draw: Callable[P, Figure]) -> Callable[P, bytes]:
     return drawn
 
 
-def canvas(width: float, height: float) -> Figure:
+def canvas(width: Points, height: Points) -> Figure:
     """An empty figure whose unit of length and of type is one point."""
     return Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="white")
 
 
 def place(
-    figure: Figure, x: float, y: float, width: float, height: float
+    figure: Figure, x: Points, y: Points, width: Points, height: Points
 ) -> tuple[float, float, float, float]:
     """A box given in points from the lower left, in shares of the figure."""
     across, up = figure.get_size_inches() * 72
@@ -113,13 +114,14 @@ def ranked(results: Results, ranking: Ranking) -> list[Method]:
     return [methods[name] for name in ranking.mean.index]
 
 
-def width_of(text: str, size: float, *, weight: str = "normal") -> float:
+@lru_cache(4096)
+def width_of(text: str, size: Points, *, weight: str = "normal") -> float:
     """How wide a line of type is, in points."""
-    font = FontProperties(family=_fonts(), weight=weight)
-    return float(TextToPath().get_text_width_height_descent(text, font, ismath=False)[0]) * size / 10
+    font = FontProperties(family=_fonts(), weight=weight, size=size)
+    return float(TextToPath().get_text_width_height_descent(text, font, ismath=False)[0])
 
 
-def shorten(text: str, width: float, size: float, *, weight: str = "normal") -> str:
+def shorten(text: str, width: Points, size: Points, *, weight: str = "normal") -> str:
     """`text`, or its beginning and end with … between where it is wider than `width` points."""
     keep, shown = len(text), text
     while width_of(shown, size, weight=weight) > width and keep > 2:
@@ -128,7 +130,7 @@ def shorten(text: str, width: float, size: float, *, weight: str = "normal") -> 
     return shown
 
 
-def wrap(text: str, width: float, size: float, *, weight: str = "normal") -> list[str]:
+def wrap(text: str, width: Points, size: Points, *, weight: str = "normal") -> list[str]:
     """`text` on one line, or broken at a blank into two, each no wider than `width` points."""
     first, rest = text, ""
     while width_of(first, size, weight=weight) > width and " " in first:

@@ -10,14 +10,12 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+from pandas import DataFrame
 
 from haarmony.compare.ranking import Ranking
 from haarmony.compare.results import Method, Results
 from haarmony.metrics import METRICS
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 DECIMALS = {"": 4, "bit": 3, "grey level²": 1}  # by a metric's unit; 2 otherwise
 COLUMNS = {"mean rank": "Mean rank", "seconds": "Time (s)", "memory": "Memory (MB)"}
@@ -87,15 +85,13 @@ def table_csv(results: Results, ranking: Ranking) -> str:
 
     A metric's columns are its symbol with _mean, _low, _high, _rank and _p; `Ranking` says what they are.
     """
-    import pandas as pd
-
     methods = _methods(results, ranking)
     columns = {"title": [m.title for m in methods], "mean_rank": ranking.mean_rank}
     for symbol in results.metrics:
         for part in ("mean", "low", "high", "rank", "p"):
             columns[f"{symbol}_{part}"] = getattr(ranking, part)[symbol]
     columns |= {key: [getattr(m, key) for m in methods] for key in ("seconds", "memory")}
-    return _csv(pd.DataFrame(columns, index=ranking.mean.index).rename_axis("method"))
+    return _csv(DataFrame(columns, index=ranking.mean.index).rename_axis("method"))
 
 
 def markdown(results: Results, ranking: Ranking) -> str:

@@ -62,6 +62,11 @@ class Metric:
     """Of fused f, first source a, second source b and coloured source c, whichever of the two that is."""
 
     @property
+    def smallest(self) -> int:
+        """The shortest side of a picture, in pixels, that it can do with."""
+        return limits(self.function).smallest
+
+    @property
     def conventions(self) -> tuple[str, ...]:
         """The conventions that define it."""
         return tuple(c for c in CONVENTIONS if c not in limits(self.function).undefined)

@@ -45,5 +45,6 @@ def ciede2000(
     values = np.zeros(len(rgb_f))
     for i, where in enumerate(uptake(255 * luma(rgb_c))):
         if where.any():
-            values[i] = deltaE_ciede2000(*(rgb2lab(rgb[i][where]) for rgb in (rgb_f, rgb_c))).mean()
+            lab_f, lab_c = (rgb2lab(rgb[i][where]) for rgb in (rgb_f, rgb_c))
+            values[i] = np.mean(deltaE_ciede2000(lab_f, lab_c))  # type: ignore[no-untyped-call]
     return values[0] if is_single(f) else values
