@@ -29,6 +29,7 @@ from haarmony.compare.style import (
 from haarmony.metrics import METRICS
 
 _WORST = 0.15  # radius of the worst method: at the centre all axes would meet
+_TWO_LINES = 16  # up to this many labels have room for the worst and the best mean beneath
 
 
 def axes_of(results: Results, ranking: Ranking) -> dict[str, tuple[float, float]]:
@@ -92,7 +93,7 @@ def radar(results: Results, ranking: Ranking, *, narrow: bool = False) -> Figure
         x, y = np.sin(angle), np.cos(angle)
         scale = f"{number(symbol, worst)} → {number(symbol, best)}"
         lines = [(arrowed(symbol), TYPE, INK, 5.5), (scale, SMALL - 1, MUTED, -5.5)]
-        if np.pi * side / len(ends) < 2 * TYPE + 4:  # too dense for two lines
+        if len(ends) > _TWO_LINES:
             lines = [(arrowed(symbol), SMALL, INK, 0.0)]
         for text, size, colour, up in lines:
             axes.annotate(
