@@ -23,8 +23,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-if sys.platform != "win32":
-    import fcntl
+from haarmony.io.files import lock
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +104,7 @@ class Journal(Generic[Kept]):
         while True:
             file = open(self.path, "a+b", buffering=0)
             try:
-                if not _lock(file):
+                if not lock(file, wait=False):
                     raise BlockingIOError(f"{self.path}: another run is at work on it; wait for it to end")
                 # Between the two lines above, the run that had it may have ended and removed it.
                 if os.fstat(file.fileno()).st_nlink:
@@ -125,15 +124,3 @@ class Journal(Generic[Kept]):
         traceback: TracebackType | None,
     ) -> None:
         self._file.close()
-
-
-def _lock(file: FileIO) -> bool:
-    """Whether this process now holds the file's lock; closing the file releases it."""
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks
-            return True
-    return True

@@ -34,12 +34,11 @@ from haarmony.compare.style import (
     colours,
     number,
     place,
-    ranked,
     shorten,
     svg,
     width_of,
 )
-from haarmony.compare.tables import cell
+from haarmony.compare.tables import cell, ranked
 from haarmony.metrics import METRICS
 
 _HEAD, _FOOT, _VALUE, _GAP = 30.0, 26.0, 46.0, 18.0  # of a panel: title, ticks, number at the right, gap

@@ -22,10 +22,10 @@ from haarmony.compare.style import (
     colours,
     number,
     place,
-    ranked,
     shorten,
     svg,
 )
+from haarmony.compare.tables import ranked
 from haarmony.metrics import METRICS
 
 _WORST = 0.15  # radius of the worst method: at the centre all axes would meet

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from pandas import DataFrame, Series
 
-LEVEL = 0.95
+CONFIDENCE = 0.95
 CHUNK = 500  # resamples at once: bounds the memory, changes nothing else
 
 
@@ -105,7 +105,7 @@ def _interval(
         # How often each picture is drawn: (draws, n). 0 · inf is no number, so infinite means are set after.
         counts = generator.multinomial(n, np.full(n, 1 / n), size=min(CHUNK, resamples - start)).astype(float)
         means.append(np.where(counts @ infinite > 0, np.inf, counts @ finite / n))
-    tails = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    tails = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
     # A value that was drawn, not one between two draws: between a number and infinity there is none.
     low, high = np.quantile(np.concatenate(means), tails, axis=0, method="inverted_cdf")
     mean = x.mean(axis=0)

@@ -18,8 +18,8 @@ from haarmony.compare.pictures import picture_grid
 from haarmony.compare.radar import axes_of, radar
 from haarmony.compare.ranking import Ranking, rank
 from haarmony.compare.results import Method, Results
-from haarmony.compare.style import colours, ranked
-from haarmony.compare.tables import cell, images_csv, latex, markdown, notes, table_csv
+from haarmony.compare.style import colours
+from haarmony.compare.tables import cell, images_csv, latex, markdown, notes, ranked, table_csv
 from haarmony.io import replacing
 from haarmony.metrics import METRICS
 

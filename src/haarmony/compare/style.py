@@ -15,8 +15,8 @@ from matplotlib.font_manager import FontProperties, get_font_names
 from matplotlib.textpath import TextToPath
 
 from haarmony.compare.ranking import Ranking
-from haarmony.compare.results import Method, Results
-from haarmony.compare.tables import cell
+from haarmony.compare.results import Results
+from haarmony.compare.tables import cell, ranked
 from haarmony.metrics import METRICS
 
 P = ParamSpec("P")
@@ -106,12 +106,6 @@ def colours(results: Results, ranking: Ranking) -> dict[str, str]:
     first = 0 if own else 1  # the first colour is ours alone
     given = dict(zip(own + others, PALETTE[first:], strict=False))
     return {m.name: given.get(m.name, REST) for m in order}
-
-
-def ranked(results: Results, ranking: Ranking) -> list[Method]:
-    """The methods, best mean rank first."""
-    methods = {m.name: m for m in results.methods}
-    return [methods[name] for name in ranking.mean.index]
 
 
 @lru_cache(4096)

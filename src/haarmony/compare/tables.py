@@ -60,6 +60,12 @@ def cell(symbol: str, value: float | None) -> str:
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")  # + 0.0 turns −0.0 into 0.0
 
 
+def ranked(results: Results, ranking: Ranking) -> list[Method]:
+    """The methods, best mean rank first."""
+    methods = {method.name: method for method in results.methods}
+    return [methods[name] for name in ranking.mean.index]
+
+
 def notes(results: Results, ranking: Ranking) -> str:
     """What a reader of the table must know, in sentences: data, convention, marks, pictures left out."""
     data, out = results.dataset, defaultdict(list)
@@ -85,7 +91,7 @@ def table_csv(results: Results, ranking: Ranking) -> str:
 
     A metric's columns are its symbol with _mean, _low, _high, _rank and _p; `Ranking` says what they are.
     """
-    methods = _methods(results, ranking)
+    methods = ranked(results, ranking)
     columns = {"title": [m.title for m in methods], "mean_rank": ranking.mean_rank}
     for symbol in results.metrics:
         for part in ("mean", "low", "high", "rank", "p"):
@@ -136,7 +142,7 @@ def _rows(
     arrows = {"higher": "↑", "lower": "↓"}
     heads = [f"{symbol} {arrows[METRICS[symbol].direction]}" for symbol in results.metrics]
     rows = [[escape(text) for text in ("Method", *heads, *COLUMNS.values())]]
-    for method in _methods(results, ranking):
+    for method in ranked(results, ranking):
         row = [escape(method.title)]
         for symbol in results.metrics:
             text = escape(cell(symbol, ranking.mean.loc[method.name, symbol]))
@@ -145,11 +151,6 @@ def _rows(
         last = (ranking.mean_rank[method.name], method.seconds, method.memory)
         rows.append([*row, *(escape(cell(key, x)) for key, x in zip(COLUMNS, last, strict=True))])
     return rows
-
-
-def _methods(results: Results, ranking: Ranking) -> list[Method]:
-    methods = {method.name: method for method in results.methods}
-    return [methods[name] for name in ranking.mean.index]
 
 
 def _tex(text: str) -> str:

@@ -11,8 +11,9 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import BufferedReader, BufferedWriter
+from io import BufferedWriter
 from pathlib import Path
+from typing import BinaryIO
 
 if sys.platform != "win32":
     import fcntl
@@ -72,7 +73,7 @@ def remove_leftover(path: Path, *, wait: bool = False) -> None:
             part.unlink()
             return
         with open(part, "rb") as file:
-            if _lock(file, wait=wait) and _is_at(file, part):
+            if lock(file, wait=wait) and _is_at(file, part):
                 part.unlink()
 
 
@@ -84,30 +85,35 @@ def _created(part: Path) -> BufferedWriter:
             remove_leftover(part.with_suffix(""), wait=True)
             continue
         # Until it is locked, another process may take it for a leftover and remove it.
-        if _lock(file, wait=True) and _is_at(file, part):
+        if lock(file, wait=True) and _is_at(file, part):
             return file
         file.close()
 
 
-def _lock(file: BufferedWriter | BufferedReader, *, wait: bool) -> bool:
-    """Whether this process now holds the file's lock; closing the file releases it."""
+def lock(file: BinaryIO, *, wait: bool) -> bool:
+    """Whether this process now holds the file's lock; closing the file releases it.
+
+    Args:
+        file: The open file. A file system without locks counts as locked.
+        wait: Wait for another process to release it.
+    """
     if sys.platform != "win32":
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             return False
-        except OSError:  # a file system without locks
+        except OSError:
             return True
     return True
 
 
-def _is_at(file: BufferedWriter | BufferedReader, path: Path) -> bool:
+def _is_at(file: BinaryIO, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.lstat(path))
     except FileNotFoundError:
         return False
 
 
-def _release(file: BufferedWriter | BufferedReader) -> None:
+def _release(file: BinaryIO) -> None:
     if sys.platform == "win32":  # which neither renames nor removes an open file
         file.close()

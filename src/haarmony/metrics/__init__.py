@@ -43,7 +43,8 @@ from haarmony.metrics.universal import q, qe, qw, qy, uqi
 __all__ = [
     "CONVENTIONS", "METRICS", "Convention", "Metric", "ag", "cc", "ce", "ciede2000", "ei", "en", "fmi",
     "function", "function_pearson", "mi", "ms_ssim", "mse", "nabf", "ncie", "nmi", "psnr", "q", "qabf",
-    "qcb", "qcv", "qe", "qw", "qy", "rmse", "scc", "scd", "score", "sd", "sf", "ssim", "uqi", "vif", "viff",
+    "qcb", "qcv", "qe", "qw", "qy", "resolve", "rmse", "scc", "scd", "score", "sd", "sf", "ssim", "uqi",
+    "vif", "viff",
 ]  # fmt: skip
 
 
@@ -183,7 +184,7 @@ def score(
         metrics = [
             symbol
             for symbol, metric in METRICS.items()
-            if convention in metric.conventions and limits(metric.function).smallest <= room
+            if convention in metric.conventions and metric.smallest <= room
         ]
     symbols = list(metrics)
     if unknown := [symbol for symbol in symbols if symbol not in METRICS]:
