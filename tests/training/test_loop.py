@@ -14,8 +14,7 @@ from haarmony import Fuser, settings
 from haarmony.engine_torch import TorchEngine
 from haarmony.training import loop, train, validation
 from haarmony.training.export import export
-from haarmony.training.loop import learning_rate
-from haarmony.training.recipe import OptimiserConfig, Recipe
+from haarmony.training.recipe import Recipe
 from haarmony.weights import load_card
 
 LOSSES = [-4.1562, -4.1096, -4.3977, -4.2404, -4.4703, -4.6978]  # at steps 1, 5, …, 17 and 20
@@ -142,15 +141,6 @@ def test_two_processes_train_one_model(recipe_path, tmp_path):
     assert done.stdout.count("peak memory") == 1
     one = train(recipe_path, out=tmp_path / "one", report=lambda line: None)
     assert bytes_of(run) != bytes_of(one)
-
-
-def test_learning_rate_rises_then_falls():
-    config = OptimiserConfig(steps=1000, warmup=10, learning_rate=1.0)
-    rates = [learning_rate(config, step) for step in range(1000)]
-    assert rates[0] == pytest.approx(0.1)
-    assert np.argmax(rates) == 9
-    assert rates[500] == pytest.approx(0.505)
-    assert rates[-1] == pytest.approx(0.01, abs=1e-4)
 
 
 def test_exported_graphs_agree_with_torch_at_any_size(recipe_path, tmp_path):

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from haarmony import settings
-from haarmony.training.recipe import Recipe
+from haarmony.training.recipe import LossConfig, OptimiserConfig, Phase, Recipe
 
 SHIPPED = Path(__file__).parents[2] / "recipes" / "medical.toml"
 
@@ -47,6 +48,24 @@ def test_a_phase_changes_the_loss_from_its_step_on():
     assert recipe.loss_at(0) == recipe.loss_at(3199) == recipe.loss
     assert recipe.loss_at(3200) == recipe.loss_at(3999) == recipe.phases[0].loss != recipe.loss
     assert recipe.loss_at(4000) == recipe.loss_at(4799) == recipe.phases[1].loss
+
+
+def test_learning_rate_rises_falls_and_begins_anew():
+    recipe = settings.load(SHIPPED, Recipe)
+    phases = (
+        Phase(from_step=500, loss=LossConfig()),
+        Phase(from_step=1000, learning_rate=0.5, loss=LossConfig()),
+    )
+    optimiser = OptimiserConfig(steps=1200, warmup=10, learning_rate=1.0)
+    recipe = recipe.model_copy(update={"optimiser": optimiser, "phases": phases})
+    rates = [recipe.learning_rate_at(step) for step in range(1200)]
+    assert rates[0] == pytest.approx(0.1)
+    assert np.argmax(rates) == 9
+    assert rates[500] == pytest.approx(0.505)
+    assert rates[999] == pytest.approx(0.01, abs=1e-4)
+    assert rates[1000] == pytest.approx(0.05)
+    assert rates[1100] == pytest.approx(0.505 / 2)
+    assert rates[1199] == pytest.approx(0.005, abs=1e-3)
 
 
 def test_the_shipped_recipe_loads_and_survives_a_round_trip(tmp_path):

@@ -10,7 +10,6 @@ stopped and resumed equals an unbroken one.
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from haarmony.nets import FusionNet
 from haarmony.training import checkpoint, validation
 from haarmony.training.algorithm import Algorithm1, draw_steps
 from haarmony.training.data import Report, Training, draw, find_targets, load_training
-from haarmony.training.recipe import OptimiserConfig, Recipe
+from haarmony.training.recipe import Recipe
 
 LOG_EVERY = 50
 
@@ -75,13 +74,6 @@ def train(
             report = _silent
     training = load_training(recipe.data, run / "prior")
     return _Run(recipe, run, training, accelerator, report).go(resume, started, max_time)
-
-
-def learning_rate(config: OptimiserConfig, step: int) -> float:
-    """Linear warm-up, then a cosine to 1 % of the peak at the last step."""
-    rise = min(1.0, (step + 1) / max(1, config.warmup))
-    fall = 0.505 + 0.495 * math.cos(math.pi * step / config.steps)
-    return config.learning_rate * rise * fall
 
 
 def _silent(line: str) -> None:
@@ -137,7 +129,7 @@ class _Run:
         while self.state.step < config.steps:
             step = self.state.step
             for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(config, step)
+                group["lr"] = self.recipe.learning_rate_at(step)
             self.algorithm.loss = self.recipe.loss_at(step)
             terms = self.wrapped(*self._inputs(step))  # lines 3 to 9
             self.accelerator.backward(terms["loss"])  # line 10

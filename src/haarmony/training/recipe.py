@@ -6,6 +6,7 @@ error.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -69,6 +70,10 @@ class LossConfig(_Frozen):
     scd_margin: float = Field(0.03, ge=0)
     qabf_floor: float = Field(0.0, ge=0)
     qabf_margin: float = Field(0.01, ge=0)
+    sf_floor: float = Field(0.0, ge=0)
+    sf_margin: float = Field(0.02, ge=0, description="share of the maximum's SF")
+    rank: float = Field(0.0, ge=0)
+    rank_margin: float = Field(0.02, ge=0)
     function: float = Field(12.0, ge=0)
     function_margin: float = Field(0.03, ge=0)
 
@@ -100,6 +105,7 @@ class Phase(_Frozen):
     """Other weights of the loss terms from a step on."""
 
     from_step: int = Field(ge=1)
+    learning_rate: float | None = Field(None, gt=0, description="peak of a cosine that begins anew here")
     loss: LossConfig
 
 
@@ -147,6 +153,15 @@ class Recipe(_Frozen):
         ):
             raise ValueError(f"data.crop = {crop} is too small for loss.vif, which needs {VIF_SMALLEST}")
         return self
+
+    def learning_rate_at(self, step: int) -> float:
+        """Linear warm-up, then a cosine to 1 % of the peak where the next one begins, or at the last step."""
+        begun = [(0, self.optimiser.learning_rate)]
+        begun += [(phase.from_step, phase.learning_rate) for phase in self.phases if phase.learning_rate]
+        first, peak = [one for one in begun if one[0] <= step][-1]
+        last = min([at for at, _ in begun if at > step], default=self.optimiser.steps)
+        rise = min(1.0, (step - first + 1) / max(1, self.optimiser.warmup))
+        return peak * rise * (0.505 + 0.495 * math.cos(math.pi * (step - first) / (last - first)))
 
     def loss_at(self, step: int) -> LossConfig:
         """The weights of the loss terms at a step, counted from 0."""
