@@ -10,7 +10,7 @@ from haarmony.codec import CODECS
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.nets import FusionNet, NetConfig
 from haarmony.training.algorithm import Algorithm1, draw_steps
-from haarmony.training.losses import fusion_terms, rank_correlation, sobel, stronger
+from haarmony.training.losses import fusion_terms, sobel, stronger
 from haarmony.training.recipe import LossConfig
 
 NET = NetConfig(width=8, heads=2, condition_channels=8, step_width=8, denoiser_depth=1, refiner_depth=1)
@@ -107,28 +107,6 @@ def test_steps_are_uniform_or_those_that_sampling_visits(sampled):
     else:
         np.testing.assert_allclose(counts[1:], 400, atol=80)
         assert counts[0] == 0
-
-
-def test_rank_correlation_is_the_metric_function():
-    rng = np.random.default_rng(5)
-    b = ndimage.gaussian_filter(rng.random((2, 48, 48)), (0, 3, 3))
-    b = ((b - b.min()) / np.ptp(b)) * (rng.random((2, 48, 48)) > 0.3)
-    f = 0.5 * b**3 + 0.5 * rng.random(b.shape)
-    f, b = (torch.from_numpy(np.rint(255 * x) / 255).float()[:, None] for x in (f, b))
-    assert rank_correlation(f, b).numpy() == pytest.approx(metrics.function(f, b), abs=0.01)
-    assert rank_correlation(b.sqrt(), b).numpy() == pytest.approx([1, 1], abs=0.01)
-    assert rank_correlation(1 - b, b).numpy() == pytest.approx([-1, -1], abs=0.01)
-    assert rank_correlation(torch.full_like(f, 0.5), b).tolist() == [0, 0]
-
-
-def test_rank_correlation_teaches_the_order():
-    rng = np.random.default_rng(6)
-    b, f = (torch.from_numpy(rng.random((1, 1, 32, 32))).float() for _ in range(2))
-    for _ in range(20):
-        f.requires_grad_()
-        (gradient,) = torch.autograd.grad(rank_correlation(f, b).sum(), f)
-        f = (f + 0.5 * gradient / gradient.abs().max() * 0.1).clamp(0, 1).detach()
-    assert metrics.function(f, b)[0] > 0.3
 
 
 def test_rank_and_sf_terms_ask_only_for_what_is_missing():

@@ -10,11 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 from jaxtyping import Float, Shaped
 
 from haarmony.metrics.convention import ROUNDING, Convention, as_numpy, on_pictures
 from haarmony.metrics.statistics import pearson
+
+SMOOTHING = 4.0  # grey levels to either side over which a rank's gradient is taken
 
 
 def uptake(b: Float[Any, "b h w"]) -> Any:
@@ -22,17 +24,34 @@ def uptake(b: Float[Any, "b h w"]) -> Any:
     return b > 0.1 * array_namespace(b).max(b, axis=(1, 2), keepdims=True) + ROUNDING
 
 
-def _ranks(x: np.ndarray) -> np.ndarray:
-    """Ranks from 1, ties sharing their mean."""
-    _, place, counts = np.unique(x, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]
+def _ranks(x: Float[Any, " n"]) -> Any:
+    """Ranks from 1, ties sharing their mean; what is constant ranks 0 throughout.
+
+    A rank is a step function. Its gradient here is that of the values' distribution, smoothed: how many ranks
+    a value passes a grey level as it moves through its neighbours.
+    """
+    xp, values = array_namespace(x), as_numpy(x)
+    if not len(values) or np.ptp(values) <= ROUNDING:
+        return xp.zeros_like(x)
+    order, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place].astype(values.dtype)
+    if not getattr(x, "requires_grad", False):
+        return xp.asarray(ranks, device=device(x))
+    below = np.concatenate([[0], np.cumsum(counts)])
+    near = [below[np.searchsorted(order, order + step)][place] for step in (-SMOOTHING, SMOOTHING)]
+    density = ((near[1] - near[0]) / (2 * SMOOTHING)).astype(values.dtype)
+    constant = (xp.asarray(array, device=device(x)) for array in (ranks, density, values))
+    rank, slope, value = constant
+    return rank + slope * (x - value)
 
 
 @on_pictures()
 def function(
     f: Shaped[Any, "*b h w"], b: Shaped[Any, "*b h w"], *, convention: Convention = "haarmony"
-) -> Float[np.ndarray | np.floating, "*b"]:
+) -> Float[Any, "*b"]:
     """Spearman correlation of `f` with the second source where that is above 10 % of its maximum.
+
+    Differentiable in torch: a rank moves with the density of its value's neighbours.
 
     Args:
         f: fused luma, as `haarmony.metrics.convention.grey_levels` takes it.
@@ -40,20 +59,17 @@ def function(
         convention: Haarmony's own metric, alike in every convention.
 
     Returns:
-        In [−1, 1], as NumPy; larger shows the tracer better; 0 where either is constant there.
+        In [−1, 1]; larger shows the tracer better; 0 where either is constant there.
 
     Raises:
         ValueError: pictures that `grey_levels` refuses, unequal shapes, an unknown convention.
     """
-    f, b = as_numpy(f), as_numpy(b)
+    xp = array_namespace(f, b)
     values = []
     for x, y, where in zip(f, b, uptake(b), strict=True):
-        x, y = x[where], y[where]
-        ranks = [
-            _ranks(v)[None] if v.size and np.ptp(v) > ROUNDING else np.zeros((1, v.size)) for v in (x, y)
-        ]
-        values.append(float(pearson(*ranks)))
-    return np.array(values)
+        ranks = (xp.astype(_ranks(v[where]), xp.float64) for v in (x, y))
+        values.append(pearson(*(rank[None] for rank in ranks)))
+    return xp.astype(xp.stack(values), f.dtype)
 
 
 @on_pictures()

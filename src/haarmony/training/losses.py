@@ -9,7 +9,7 @@ metrics themselves (`haarmony.metrics`, cddfuse convention), negated, and guards
     scd_floor  relu(SCD(max) + margin − SCD(f)), and qabf_floor alike: scores held, not raised at all cost
     sf_floor   relu(SF(max) (1 + margin) − SF(f)), in full scale
     function   relu(r(max) + margin − r(f)), r the Pearson correlation with b inside its uptake region
-    rank       the same of Spearman's correlation ρ, for every pair
+    rank       the same of Spearman's correlation (the metric `function`), for every pair
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from haarmony import metrics
-from haarmony.metrics.fidelity import uptake
-from haarmony.metrics.statistics import pearson
 from haarmony.training.recipe import LossConfig
 
 
@@ -67,42 +65,12 @@ def fusion_terms(
         least = (1 + config.sf_margin) * metrics.sf(maximum)
         terms["sf_floor"] = F.relu(least - metrics.sf(f)) / 255
     if config.rank:
-        least = rank_correlation(maximum, b) + config.rank_margin
-        terms["rank"] = F.relu(least - rank_correlation(f, b))
+        least = metrics.function(maximum, b) + config.rank_margin
+        terms["rank"] = F.relu(least - metrics.function(f, b))
     if config.function and functional.any():
         least = metrics.function_pearson(maximum, b) + config.function_margin
         terms["function"] = functional * F.relu(least - metrics.function_pearson(f, b))
     return terms
-
-
-def rank_correlation(f: Tensor, b: Tensor, *, bins: int = 128) -> Tensor:
-    """Spearman's ρ of f and b inside the uptake region, differentiable in f: the metric `function`, smoothed.
-
-    ρ is Pearson's r of the ranks. The rank of f is its value's place in the empirical distribution, read off
-    a histogram that is linear inside its bins: its slope, the density, is the gradient that a rank has not.
-
-    Args:
-        f: Fused luma, (B, 1, H, W) in [0, 1].
-        b: Second source.
-        bins: Bins of the histogram.
-
-    Returns:
-        (B,) in [−1, 1]; 0 where either is constant there.
-    """
-    where = uptake(255 * b[:, 0]).to(f.dtype)[:, None]
-    return pearson(_place(f, where, bins), _place(b, where, 256), where=where)[:, 0]
-
-
-def _place(x: Tensor, where: Tensor, bins: int) -> Tensor:
-    """Share of the values at `where` that are below each value of x."""
-    values = (x.clamp(0, 1) * (bins - 1e-3)).flatten(1)
-    index = values.detach().long()
-    counts = torch.zeros(len(x), bins, dtype=x.dtype, device=x.device).scatter_add_(
-        1, index, where.flatten(1)
-    )
-    density = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    below = density.cumsum(1) - density
-    return (below.gather(1, index) + (values - index) * density.gather(1, index)).view_as(x)
 
 
 def sobel(x: Tensor) -> Tensor:
