@@ -83,6 +83,12 @@ def test_there_are_no_more_workers_than_jobs():
         outcomes.close()
 
 
+def test_few_jobs_are_not_worth_a_process_unless_a_number_is_asked_for():
+    for workers, here in ((None, True), (2, False)):
+        results, _ = collect(spread(square, range(4, 8), workers=workers, per_worker=4))
+        assert {pid == os.getpid() for _, pid in results.values()} == {here}
+
+
 def test_one_worker_may_work_in_a_process_of_its_own():
     assert collect(spread(square, [], workers=1, apart=True)) == ({}, {})
     results, _ = collect(spread(square, range(4, 8), workers=1, apart=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -47,7 +48,12 @@ def count(workers: int | None) -> int:
 
 
 def spread(
-    do: Callable[[Job], Result], jobs: Iterable[Job], *, workers: int | None = None, apart: bool = False
+    do: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    *,
+    workers: int | None = None,
+    per_worker: int = 1,
+    apart: bool = False,
 ) -> Generator[tuple[Job, Callable[[], Result]], None, None]:
     """Do jobs in parallel, each in one of several processes that use one BLAS thread each.
 
@@ -59,8 +65,9 @@ def spread(
         do: What to do with a job: a function of a module, or a `functools.partial` of one.
         jobs: The jobs, picklable like their results. They are taken one by one as workers become free, so
             there may be any number of them.
-        workers: Processes, by default one a core, and never more than jobs; with 1 the work is done in this
-            process, by the calls given.
+        workers: Processes, and never more than jobs; with 1 the work is done in this process, by the calls
+            given. By default one a core, fewer if there are fewer than `per_worker` jobs for each.
+        per_worker: How many jobs are worth starting another process for.
         apart: Do it in a process of its own with 1 worker too, so that its memory can be told from others'.
 
     Returns:
@@ -73,9 +80,10 @@ def spread(
         ValueError: Less than one worker.
         ChildProcessError: While iterating: a worker cannot be started.
     """
+    per_worker = per_worker if workers is None else 1
     workers = count(workers)
     if isinstance(jobs, Sized):
-        workers = min(workers, len(jobs))
+        workers = min(workers, math.ceil(len(jobs) / per_worker))
     in_processes = workers > 1 or apart
     return _in_processes(do, iter(jobs), workers) if in_processes else _here(do, jobs)
 

@@ -82,6 +82,8 @@ def test_too_small_a_picture_is_named():
 
 def test_mean_leaves_out_what_is_undefined():
     nan, inf = math.nan, math.inf
+    both = Evaluation("cddfuse", ["PSNR"], {"x": {"PSNR": inf}, "y": {"PSNR": -inf}})
+    assert math.isnan(both.mean()["PSNR"])
     images = {
         "x": {"EN": 1.0, "PSNR": 30.0, "CIEDE2000": nan, "function": nan},
         "y": {"EN": 2.0, "PSNR": inf, "CIEDE2000": 4.0, "function": nan},

@@ -157,6 +157,15 @@ def test_methods_that_share_no_picture_are_unranked_and_last():
     assert list(found.mean_rank.index) == ["a", "b", "0"]
 
 
+def test_a_method_may_be_infinitely_bad():
+    bad, both = [-INF, 20.0, 30.0], [-INF, 20.0, INF]
+    found = rank(images(up={"a": [1, 2, 3], "b": bad, "c": both}), {"up": "higher"})
+    assert found.best["up"] == {"a"}
+    assert found.low.loc["b", "up"] == found.mean.loc["b", "up"] == -INF
+    assert found.high.loc["b", "up"] == 30
+    assert np.isnan(found.rank.loc["c", "up"])
+
+
 def test_infinite_values_are_the_best():
     x = images(
         up={

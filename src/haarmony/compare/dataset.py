@@ -62,7 +62,7 @@ def take(pairs: Sequence[Pair], split: str | None) -> tuple[list[Pair], str]:
 
 def survey(pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Callable[[], Surveyed]]]:
     """Look at every pair, on all cores where there are many: a call that returns what it is, or raises."""
-    return workers.spread(_survey, pairs, workers=1 if len(pairs) < 100 else None)
+    return workers.spread(_survey, pairs, per_worker=50)
 
 
 def _survey(pair: Pair) -> Surveyed:

@@ -68,16 +68,19 @@ class Evaluation:
     """Stem → symbol → value; NaN where a picture leaves the metric undefined."""
 
     def mean(self) -> dict[str, float]:
-        """Symbol → mean over the pictures that define it; a metric that none defines is left out."""
+        """Symbol → mean over the pictures that define it; a metric that none defines is left out.
+
+        It is NaN where some values are ∞ and others −∞.
+        """
         means = {}
         for symbol in self.metrics:
             values = [row[symbol] for row in self.images.values() if not math.isnan(row[symbol])]
             if values:
-                means[symbol] = math.fsum(values) / len(values)
+                means[symbol] = sum(values) / len(values)  # fsum refuses ∞ − ∞
         return means
 
     def to_json(self) -> str:
-        """`{"convention": …, "mean": {symbol: value}, "images": {stem: {symbol: value}}}`; null: none."""
+        """`{"convention": …, "mean": {symbol: value}, "images": {stem: {symbol: value}}}`; null: NaN, ∞."""
         mean = self.mean()
         images = {stem: {symbol: row[symbol] for symbol in mean} for stem, row in self.images.items()}
         content = {"convention": self.convention, "mean": _finite(mean)}
@@ -166,10 +169,8 @@ def evaluate(
     Yields:
         One result a triple, as they are done. A triple that fails has its error there, naming the file.
     """
-    if count is None:
-        count = min(workers.cores(), math.ceil(len(triples) / PER_WORKER))
     scoring = partial(score_files, convention=convention, metrics=tuple(metrics), lenient=lenient)
-    for triple, outcome in workers.spread(scoring, triples, workers=count):
+    for triple, outcome in workers.spread(scoring, triples, workers=count, per_worker=PER_WORKER):
         try:
             yield Scored(triple, outcome())
         # The files are to blame. Anything else is a mistake in the program and ends the run.

@@ -5,7 +5,7 @@ Both fuse the luma and put the coloured source's chroma back, so that they diffe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +22,7 @@ from haarmony.compare.results import Method
 from haarmony.digests import digest, digest_code
 from haarmony.fuser import Fuser, fuse_pictures
 from haarmony.io import Picture
-
-Rule = Callable[[Picture, Picture], Picture]
+from haarmony.jobs import Fuse
 
 
 def shipped() -> list[str]:
@@ -74,7 +73,7 @@ def elsewhere(text: str) -> Method:
     return Method(name, name, "results", folder=folder)
 
 
-def fuser(method: Method) -> Rule:
+def fuser(method: Method) -> Fuse:
     """What fuses a pair of pictures by a model or a classical fuser, ready to go."""
     return Fuser(method.folder or method.name) if method.kind == "model" else partial(_classical, method.name)
 
@@ -89,6 +88,6 @@ def _classical(name: str, a: Picture, b: Picture) -> Picture:
 def fingerprint(method: Method) -> str:
     """Hash of all that the method's results depend on besides the sources: its code, a model's card."""
     if method.kind == "classical":
-        return digest(method.name, digest_code(haarmony.classical, haarmony.io))
+        return digest(method.name, digest_code(haarmony, haarmony.classical, haarmony.io))
     card = (weights.find(method.folder or method.name) / "card.toml").read_text(encoding="utf-8")
     return digest(card, digest_code(haarmony, haarmony.codec, haarmony.diffusion, haarmony.io))

@@ -44,6 +44,7 @@ class Ranking:
     """Metric → how many pictures its means leave out."""
 
 
+@np.errstate(invalid="ignore")  # ∞ − ∞, the mean of both, is NaN
 def rank(
     images: DataFrame, directions: Mapping[str, str], *, resamples: int = 10_000, seed: int = 42
 ) -> Ranking:
@@ -57,7 +58,7 @@ def rank(
     the methods within a metric.
 
     Args:
-        images: one row a (method, stem), one column a metric; NaN where it is undefined. Values may be +inf.
+        images: one row a (method, stem), one column a metric; NaN where it is undefined. ∞ may be there.
         directions: metric → "higher" or "lower", whichever is better.
         resamples: number of bootstrap draws.
         seed: of the draws.
@@ -98,13 +99,13 @@ def _interval(
     x: Float[np.ndarray, "n m"], resamples: int, generator: np.random.Generator
 ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
     n = len(x)
-    infinite = np.isposinf(x)
-    finite = np.where(infinite, 0, x)
+    finite, up, down = np.where(np.isinf(x), 0, x), np.isposinf(x), np.isneginf(x)
     means = []
     for start in range(0, resamples, CHUNK):
         # How often each picture is drawn: (draws, n). 0 · inf is no number, so infinite means are set after.
         counts = generator.multinomial(n, np.full(n, 1 / n), size=min(CHUNK, resamples - start)).astype(float)
-        means.append(np.where(counts @ infinite > 0, np.inf, counts @ finite / n))
+        mean = np.where(counts @ down > 0, -np.inf, counts @ finite / n)
+        means.append(np.where(counts @ up > 0, np.inf, mean))
     tails = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
     # A value that was drawn, not one between two draws: between a number and infinity there is none.
     low, high = np.quantile(np.concatenate(means), tails, axis=0, method="inverted_cdf")

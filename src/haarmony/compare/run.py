@@ -19,16 +19,17 @@ from statistics import median
 
 import numpy as np
 
+import haarmony.io
 import haarmony.metrics
 from haarmony import workers
 from haarmony.compare import methods as known
 from haarmony.compare.dataset import Surveyed, survey, telling
-from haarmony.compare.evaluate import Triple, score_files
+from haarmony.compare.evaluate import PER_WORKER, Triple, score_files
 from haarmony.compare.results import Dataset, Example, Method, Results
 from haarmony.digests import digest, digest_code, digest_file
 from haarmony.fuser import SMALLEST
 from haarmony.io import Picture, from_unit, read, to_unit, write
-from haarmony.jobs import Pair, by_stem
+from haarmony.jobs import Fuse, Pair, by_stem
 from haarmony.journal import Journal, Line
 
 COLUMNS = ("EN", "SD", "SF", "MI", "SCD", "VIF", "Qabf", "SSIM", "PSNR", "SCC", "function", "CIEDE2000")
@@ -55,7 +56,7 @@ class Scores(Line):
     method: str
     stem: str
     key: str
-    """Hash of the three files, the convention and the metrics' code."""
+    """Hash of the three files, the convention and the code that reads and scores them."""
     values: dict[str, float]
 
 
@@ -163,7 +164,7 @@ class Comparison:
 
     def score(self) -> Iterator[None]:
         """Score what no former run has scored, on all cores."""
-        code = digest_code(haarmony.metrics)
+        code = digest_code(haarmony, haarmony.io, haarmony.metrics)
         with Journal(self.out / "scores.jsonl", Scores) as journal:
             before = {(entry.method, entry.stem): entry for entry in journal.read()}
             todo = []
@@ -180,8 +181,7 @@ class Comparison:
                 elif entry:
                     self._scores[place] = entry
                     yield
-            count = min(workers.cores(), 1 + len(todo) // 8)
-            for job, outcome in workers.spread(_score, todo, workers=count):
+            for job, outcome in workers.spread(_score, todo, per_worker=PER_WORKER):
                 try:
                     journal.append(entry := outcome())
                     self._scores[job.method, entry.stem] = entry
@@ -276,7 +276,7 @@ def _results_of(method: Method) -> dict[str, Path]:
 
 
 @cache
-def _ready(method: Method) -> known.Rule:
+def _ready(method: Method) -> Fuse:
     """The method, and what it loads on its first call loaded."""
     fuser = known.fuser(method)
     grey = Picture(np.zeros((SMALLEST, SMALLEST), np.uint8), (0, 255))
