@@ -1,11 +1,15 @@
 """The commands `evaluate` and `metrics`, as typed."""
 
+import io
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from haarmony import cli
 from haarmony.io import read, write
 from haarmony.metrics import METRICS, score
 
@@ -98,14 +102,21 @@ def test_a_bad_file_is_one_line_and_the_rest_is_scored(run):
         (("--json", "nowhere/o.json"), "haarmony: nowhere/o.json: there is no folder nowhere"),
         (("--csv", "mri"), "haarmony: mri: is a folder; name a file in it"),
         (("--csv", "mri/p1.png"), "haarmony: mri/p1.png: is a picture to be scored; write somewhere else"),
+        (("--json", "fused/p9.png"), "haarmony: fused/p9.png: is a picture's name; end it in .csv or .json"),
+        (("--csv", "pipe"), "haarmony: pipe: is no regular file"),
+        (("--csv", "o", "--json", "pet/../o"), "haarmony: o: is to hold both CSV and JSON; give two names"),
+        (("--metrics", ""), "haarmony: unknown metric ''; known are EN, SD"),
     ],
 )
 def test_refused(run, arguments, message):
+    os.mkfifo("pipe")
     code, out, err = run("evaluate", *FOLDERS, *arguments)
     assert (code, out) == (2, [])
     assert len(err) == 1
     assert err[0].startswith(message)
     assert read("mri/p1.png").pixels.shape == (42, 44)
+    assert Path("pipe").is_fifo()
+    assert not Path("o").exists()
 
 
 @pytest.mark.usefixtures("fused")
@@ -117,6 +128,32 @@ def test_nothing_to_score(run):
     assert out == []
     assert err[-1] == "haarmony: fused: none of the 3 pictures could be scored"
     assert not Path("o.json").exists()
+
+
+@pytest.mark.usefixtures("fused")
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
+def test_names_that_are_no_text_are_escaped(run):
+    stem = os.fsdecode(b"caf\xe9")
+    for name in ("mri", "pet", "fused"):
+        Path(f"{name}/p2.png").rename(f"{name}/{stem}.png")
+    assert run("evaluate", *FOLDERS, "--metrics", "EN, sd", "--json", "o.json", "--csv", "o.csv")[0] == 0
+    assert sorted(json.loads(Path("o.json").read_text())["images"]) == [stem, "p1", "p3"]
+    assert [row.split(",")[0] for row in Path("o.csv").read_text().splitlines()] == [
+        "stem", r"caf\udce9", "p1", "p3",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("fused")
+def test_a_stdout_that_lacks_the_arrows(monkeypatch):
+    narrow = io.TextIOWrapper(io.BytesIO(), "cp1252")
+    monkeypatch.setattr("sys.stdout", narrow)
+    assert cli.main(["evaluate", *FOLDERS, "--metrics", "EN"]) == 0
+    assert cli.main(["metrics"]) == 0
+    narrow.flush()
+    lines = narrow.buffer.getvalue().decode("cp1252").splitlines()
+    assert lines[0] == "mean of 3 pictures, convention haarmony; ? higher is better, ? lower"
+    assert lines[1].split()[:2] == ["EN", "?"]
+    assert any(line.startswith("SSIM") for line in lines[3:])
 
 
 def test_metrics_lists_all(run):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from haarmony.cli.evaluate import ConventionName, chosen
-from haarmony.cli.messages import say, unpaired, watched
+from haarmony.cli.messages import listed, say, show, unpaired, watched
+
+if TYPE_CHECKING:
+    from haarmony.compare.run import Comparison
 
 
 def benchmark(
@@ -34,8 +37,9 @@ def benchmark(
     split: Annotated[
         str | None, typer.Option(metavar="FILE:NAME/PART", help="Only the pairs of a JSON file's split.")
     ] = None,
-    show: Annotated[
-        str | None, typer.Option(metavar="STEM,…", help="Pairs to show as pictures; one by default.")
+    stems: Annotated[
+        str | None,
+        typer.Option("--show", metavar="STEM,…", help="Pairs to show as pictures; one by default."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but problems.")] = False,
 ) -> None:
@@ -50,15 +54,16 @@ def benchmark(
     from haarmony.compare.provenance import provenance
     from haarmony.compare.run import COLUMNS, Comparison
 
+    for place in (a, b):
+        if place.is_file():
+            raise NotADirectoryError(f"{place}: is a file; a benchmark takes two folders")
     jobs.check(a, b, out)
-    if not a.is_dir():
-        raise NotADirectoryError(f"{a}: is no folder; a benchmark takes two")
     found = jobs.pairs(a, b)
     pairs, part = dataset.take(found.pairs, split)
     symbols = chosen(metrics, convention.value, default=COLUMNS)
-    compared = known.find(known.shipped() if methods is None else methods.split(","))
+    compared = known.find(known.shipped() if methods is None else listed(methods))
     compared += [known.elsewhere(text) for text in results or ()]
-    shown = show.split(",") if show else []
+    shown = listed(stems) if stems else []
     comparison = Comparison(
         pairs,
         out,
@@ -71,22 +76,25 @@ def benchmark(
     if not quiet and split is None:
         say(*unpaired(a, b, found))
     out.mkdir(parents=True, exist_ok=True)
-    _through(comparison.survey(), total=len(pairs), quiet=quiet, label="pairs read")
+    _through(comparison, comparison.survey(), total=len(pairs), quiet=quiet, label="pairs read")
     fused = sum(method.kind != "results" for method in compared) * len(comparison.surveyed)
-    _through(comparison.fuse(), total=fused, quiet=quiet, label="pairs fused")
+    _through(comparison, comparison.fuse(), total=fused, quiet=quiet, label="pairs fused")
     scored = len(compared) * len(comparison.surveyed)
-    _through(comparison.score(), total=scored, quiet=quiet, label="pictures scored")
+    _through(comparison, comparison.score(), total=scored, quiet=quiet, label="pictures scored")
     found_out = comparison.results(a=str(a), b=str(b), split=part, provenance=provenance(sys.argv[1:]))
     report.write(found_out, out)
-    say(*comparison.failures)
     if not quiet:
-        typer.echo(
-            f"{out / 'report.html'}: {len(found_out.methods)} methods, {len(comparison.surveyed)} pairs"
-        )
+        show(f"{out / 'report.html'}: {len(found_out.methods)} methods, {len(comparison.surveyed)} pairs")
     if comparison.failures:
         raise typer.Exit(1)
 
 
-def _through(work: Iterable[None], *, total: int, quiet: bool, label: str) -> None:
-    for _ in watched(work, total=total, quiet=quiet, label=label):
-        pass
+def _through(comparison: Comparison, work: Iterable[None], *, total: int, quiet: bool, label: str) -> None:
+    """Do the work and say what fails when it does, not only to those who wait for the end."""
+    said = len(comparison.failures)
+    try:
+        for _ in watched(work, total=total, quiet=quiet, label=label):
+            say(*comparison.failures[said:])
+            said = len(comparison.failures)
+    finally:
+        say(*comparison.failures[said:])

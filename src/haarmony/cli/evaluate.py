@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from haarmony.cli.messages import describe, say, table, watched
+from haarmony.cli.messages import describe, listed, say, show, table, watched
 
 if TYPE_CHECKING:
     from haarmony.compare.evaluate import Evaluation, Triples
@@ -43,15 +43,11 @@ def evaluate(
     Files of the three folders go together by their stem. Colour pictures are scored by their luma.
     """
     from haarmony.compare import evaluate as scoring
-    from haarmony.io import check_place, replacing
+    from haarmony.io import replacing
 
     symbols = chosen(metrics, convention.value)
     found = scoring.find(a, b, fused)
-    for target in (csv, json):
-        if target is not None:
-            check_place(target)
-            if target.exists() and any(target.samefile(path) for t in found.triples for path in t.files):
-                raise ValueError(f"{target}: is a picture to be scored; write somewhere else")
+    _check_targets([target for target in (csv, json) if target is not None], found)
     say(*_missing(found))
     outcomes = scoring.evaluate(
         found.triples, convention=convention.value, metrics=symbols, lenient=metrics in (None, "all")
@@ -72,10 +68,11 @@ def evaluate(
     for target, content in ((csv, result.to_csv), (json, result.to_json)):
         if target is not None:
             with replacing(target) as file:
-                file.write(content().encode())
+                # Names that are not UTF-8 are escaped; JSON reads the escapes as these very names.
+                file.write(content().encode(errors="backslashreplace"))
     if not quiet:
         say(*_undefined(result))
-        typer.echo("\n".join(_summary(result.mean(), len(images), convention.value)))
+        show(*_summary(result.mean(), len(images), convention.value))
     if failed:
         raise typer.Exit(1)
 
@@ -89,7 +86,7 @@ def metrics() -> None:
         span = "{:g} to {:g}".format(*metric.range)
         conventions = ", ".join(metric.conventions)
         rows.append([symbol, metric.name, metric.unit, span, metric.direction, conventions, metric.source])
-    typer.echo("\n".join(table(rows, right=())))
+    show(*table(rows, right=()))
 
 
 def chosen(names: str | None, convention: str, *, default: Iterable[str] | None = None) -> list[str]:
@@ -98,8 +95,25 @@ def chosen(names: str | None, convention: str, *, default: Iterable[str] | None 
     from haarmony.metrics import METRICS
 
     if names is not None and names != "all":
-        return named(convention, names.split(","))
+        return named(convention, listed(names))
     return defined(convention, METRICS if names or default is None else default)
+
+
+def _check_targets(targets: Sequence[Path], found: Triples) -> None:
+    """Refuse to write over pictures, devices or each other, before any work is spent."""
+    from haarmony.io import check_place
+    from haarmony.jobs import SUFFIXES
+
+    for target in targets:
+        check_place(target)
+        if target.exists() and any(target.samefile(path) for t in found.triples for path in t.files):
+            raise ValueError(f"{target}: is a picture to be scored; write somewhere else")
+        if target.suffix.lower() in SUFFIXES:
+            raise ValueError(f"{target}: is a picture's name; end it in .csv or .json")
+        if target.exists() and not target.is_file():  # writing would replace the device that the name is
+            raise ValueError(f"{target}: is no regular file")
+    if len({target.resolve() for target in targets}) < len(targets):
+        raise ValueError(f"{targets[0]}: is to hold both CSV and JSON; give two names")
 
 
 def _missing(found: Triples) -> Iterator[str]:

@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import typer
+
 if TYPE_CHECKING:
     from haarmony.jobs import Pairs
 
@@ -21,6 +23,17 @@ def say(*lines: str) -> None:
     with suppress(OSError):
         for line in lines:
             print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr)
+
+
+def show(*lines: str) -> None:
+    """Print results on stdout; what its encoding lacks, such as arrows in a Windows code page, becomes "?"."""
+    text, encoding = "\n".join(lines), getattr(sys.stdout, "encoding", None) or "utf-8"
+    typer.echo(text.encode(encoding, "replace").decode(encoding))
+
+
+def listed(text: str) -> list[str]:
+    """The parts of "NAME, NAME,…", without the blanks around them."""
+    return [part.strip() for part in text.split(",")]
 
 
 def describe(error: Exception) -> str:
