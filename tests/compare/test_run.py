@@ -150,11 +150,41 @@ def test_examples_are_the_pictures_by_caption():
 
 
 @pytest.mark.usefixtures("data")
+def test_no_picture_hides_behind_another_of_its_caption():
+    found = results(compare(names=["maximum"], results=["Maximum=fused", "mri=fused"]))
+    assert [m.title for m in found.methods] == ["Maximum (maximum)", "Maximum (Maximum)", "mri"]
+    (example,) = found.examples
+    assert list(example.pictures) == ["first source", "second source", *(m.title for m in found.methods)]
+    assert (example.pictures["first source"] == read(f"mri/{example.stem}.png").pixels).all()
+
+
+@pytest.mark.usefixtures("data")
+def test_scores_of_another_convention_are_kept():
+    compare(names=["maximum"])
+    compare(names=["maximum"], convention="haarmony")
+    journal = Path("report/scores.jsonl").read_bytes()
+    first = results(compare(names=["maximum"]))
+    assert Path("report/scores.jsonl").read_bytes() == journal
+    f, a, b = (read(f"{p}/p1.png").pixels for p in ("report/fused/maximum", "mri", "pet"))
+    assert first.images.loc["maximum", "p1"]["VIF"] == pytest.approx(
+        score(f, a, b, convention="cddfuse")["VIF"]
+    )
+
+
+@pytest.mark.usefixtures("data")
 def test_nothing_to_compare():
     for path in Path("pet").iterdir():
         path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"nothing could be scored; p1: pet/p1\.png: is an empty file"):
         results(compare(names=["maximum"]))
+
+
+@pytest.mark.usefixtures("data")
+def test_a_metric_that_nothing_defines_alone():
+    for stem in ("p1", "p2", "p3"):
+        write(f"pet/{stem}.png", read(f"pet/{stem}.png").pixels[..., 0])
+    with pytest.raises(ValueError, match="none of the pictures defines CIEDE2000"):
+        results(compare(names=["maximum"], metrics=["CIEDE2000"]))
 
 
 def test_methods_by_name(tmp_path):

@@ -26,7 +26,7 @@ def say(*lines: str) -> None:
 
 
 def show(*lines: str) -> None:
-    """Print results on stdout; what its encoding lacks, such as arrows in a Windows code page, becomes "?"."""
+    """Print results on stdout; what its encoding lacks, arrows in a Windows code page say, becomes "?"."""
     text, encoding = "\n".join(lines), getattr(sys.stdout, "encoding", None) or "utf-8"
     typer.echo(text.encode(encoding, "replace").decode(encoding))
 

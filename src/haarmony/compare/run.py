@@ -110,18 +110,27 @@ class Comparison:
             show: Stems of the pairs to show as pictures; by default one where both sources show much.
 
         Raises:
-            ValueError: Two methods of one name, or `show` names a pair that there is not.
+            ValueError: Two methods of one name, a folder of results that holds none of the pairs or two
+                pictures of one stem, or `show` names a pair that there is not.
+            OSError: A folder of results cannot be listed.
         """
-        names = [method.name for method in methods]
+        names, titles = [method.name for method in methods], [method.title for method in methods]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two methods are called {name!r}; give one another name")
-        self.pairs, self.out, self.methods = list(pairs), out, list(methods)
+        self.pairs, self.out = list(pairs), out
+        self.methods = [  # figures tell them apart by their titles
+            replace(m, title=f"{m.title} ({m.name})") if titles.count(m.title) > 1 else m for m in methods
+        ]
         self.convention, self.metrics, self.show = convention, list(metrics), list(show)
         self.lenient = lenient
         stems = {pair.stem for pair in pairs}
         if unknown := [stem for stem in show if stem not in stems]:
             raise ValueError(f"there is no pair {unknown[0]!r} to show")
+        self._given = {m.name: by_stem(Path(str(m.folder))) for m in methods if m.kind == "results"}
+        for method in methods:
+            if method.kind == "results" and not stems & self._given[method.name].keys():
+                raise ValueError(f"{method.name}: {method.folder} holds none of the {len(stems)} pairs")
         self.surveyed: list[Surveyed] = []
         self.failures: list[str] = []
         self._fused: dict[tuple[str, str], Fused] = {}
@@ -166,13 +175,13 @@ class Comparison:
         """Score what no former run has scored, on all cores."""
         code = digest_code(haarmony, haarmony.io, haarmony.metrics)
         with Journal(self.out / "scores.jsonl", Scores) as journal:
-            before = {(entry.method, entry.stem): entry for entry in journal.read()}
+            before = {(entry.method, entry.stem, entry.key): entry for entry in journal.read()}
             todo = []
             for method, one in self._there():
                 place, picture = (method.name, one.pair.stem), self._picture(method, one.pair.stem)
                 key = digest(one.sources, digest_file(picture), self.convention, code)
-                entry = before.get(place)
-                values = entry.values if entry and entry.key == key else {}
+                entry = before.get((*place, key))
+                values = entry.values if entry else {}
                 if lacking := [symbol for symbol in self.metrics if symbol not in values]:
                     triple = Triple(one.pair.stem, one.pair.a, one.pair.b, picture)
                     todo.append(
@@ -210,6 +219,8 @@ class Comparison:
         rows = [[self._scores[place].values[symbol] for symbol in self.metrics] for place in places]
         index = MultiIndex.from_tuples(places, names=["method", "stem"])
         images = DataFrame(rows, index=index, columns=self.metrics, dtype=float).dropna(axis=1, how="all")
+        if images.empty:
+            raise ValueError(f"none of the pictures defines {', '.join(self.metrics)}")
         by_area = sorted({one.size for one in self.surveyed}, key=lambda size: size[0] * size[1])
         sizes = [f"{width}×{height}" for width, height in (by_area[0], by_area[-1])]
         size = " to ".join(dict.fromkeys(sizes))
@@ -235,14 +246,14 @@ class Comparison:
                 if method.kind != "results":
                     if (method.name, stem) in self._fused:
                         yield method, one
-                elif stem in _results_of(method):
+                elif stem in self._given[method.name]:
                     yield method, one
                 else:
                     self.failures.append(f"{method.name}, {stem}: missing in {method.folder}")
 
     def _picture(self, method: Method, stem: str) -> Path:
         if method.kind == "results":
-            return _results_of(method)[stem]
+            return self._given[method.name][stem]
         return self.out / "fused" / method.name / f"{stem}.png"
 
     def _with_cost(self, method: Method) -> Method:
@@ -258,7 +269,8 @@ class Comparison:
 
     def _example(self, one: Surveyed) -> Example:
         named = [path.parent.name for path in (one.pair.a, one.pair.b)]
-        captions = named if named[0] != named[1] else ["first source", "second source"]
+        told_apart = len({*named, *(method.title for method in self.methods)}) == 2 + len(self.methods)
+        captions = named if told_apart else ["first source", "second source"]
         files = dict(zip(captions, (one.pair.a, one.pair.b), strict=True))
         for method in self.methods:
             if (method.name, one.pair.stem) in self._scores:
@@ -268,11 +280,6 @@ class Comparison:
 
     def _failed(self, what: str, error: Exception) -> None:
         self.failures.append(f"{what}: {' '.join(str(error).split())}")
-
-
-@cache
-def _results_of(method: Method) -> dict[str, Path]:
-    return by_stem(Path(str(method.folder)))
 
 
 @cache

@@ -1,0 +1,65 @@
+"""The command `benchmark`, as typed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from haarmony.io import write
+
+COMMAND = ("benchmark", "--a", "mri", "--b", "pet", "-o", "report", "--metrics", "EN, SD")
+
+
+@pytest.mark.usefixtures("here")
+def test_what_fails_is_said_and_the_rest_is_reported(run):
+    Path("pet/p3.png").write_bytes(b"nonsense")
+    Path("theirs").mkdir()
+    write("theirs/p1.png", np.eye(20, 18, dtype=np.uint8))
+    code, out, err = run(*COMMAND, "--methods", "maximum, average", "--results", "Theirs=theirs")
+    assert code == 1
+    assert out == ["report/report.html: 3 methods, 2 pairs"]
+    problems = [line for line in err if not line.startswith("pair") and not line.startswith("pictures")]
+    assert [line.partition(":")[0] for line in problems] == ["p3", "Theirs, p2"]
+    rows = Path("report/table.csv").read_text().splitlines()[1:]
+    assert {row.split(",")[0] for row in rows} == {"maximum", "average", "Theirs"}
+
+
+@pytest.mark.usefixtures("here")
+def test_failures_are_said_where_no_report_can_be_written(run):
+    Path("pet/p3.png").write_bytes(b"nonsense")
+    Path("report/report.html").mkdir(parents=True)
+    code, out, err = run(*COMMAND, "--methods", "maximum", "--quiet")
+    assert (code, out) == (2, [])
+    assert len(err) == 2
+    assert err[0].startswith("p3: pet/p3.png: ")
+    assert err[1].startswith("haarmony: report/report.html")
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--a", "mri.png", "--b", "pet.png"), "haarmony: mri.png: is a file; a benchmark takes two folders"),
+        (("--b", "pet.png"), "haarmony: pet.png: is a file; a benchmark takes two folders"),
+        (("--a", "nowhere"), "haarmony: nowhere: there is no such"),
+        (("-o", "mri/report"), "haarmony: mri/report: is or lies in the source folder mri"),
+        (("--methods", "maximum,"), "haarmony: unknown method ''; known are "),
+        (("--results", "x=mri.png"), "haarmony: mri.png: there is no such folder"),
+        (("--results", "x=twice"), "haarmony: twice: p1.bmp and p1.png share a stem; keep one"),
+        (("--results", "x=empty"), "haarmony: x: empty holds none of the 3 pairs"),
+        (("--results", "maximum=mri"), "haarmony: two methods are called 'maximum'; give one another name"),
+        (("--show", "p9"), "haarmony: there is no pair 'p9' to show"),
+        (("--metrics", "EN,,SD"), "haarmony: unknown metric ''; known are EN"),
+        (("--split", "nowhere.json:x/val"), "haarmony: nowhere.json: no such file or directory"),
+    ],
+)
+def test_refused_before_any_work(run, arguments, message):
+    for name in ("twice", "empty"):
+        Path(name).mkdir()
+    for ending in ("png", "bmp"):
+        Path(f"twice/p1.{ending}").touch()
+    code, out, err = run(*COMMAND, "--methods", "maximum", *arguments)
+    assert (code, out) == (2, [])
+    assert len(err) == 1
+    assert err[0].startswith(message)
+    assert not Path("report").exists()
