@@ -9,7 +9,18 @@ Use::
 
 from __future__ import annotations
 
+from haarmony.prior.config import AscentConfig, SearchConfig
 from haarmony.prior.record import Entry, Scored
-from haarmony.prior.search import Progress, SearchConfig, build, choose, load, read_luma
+from haarmony.prior.search import Progress, build, choose, load, read_luma
 
-__all__ = ["Entry", "Progress", "Scored", "SearchConfig", "build", "choose", "load", "read_luma"]
+__all__ = [
+    "AscentConfig",
+    "Entry",
+    "Progress",
+    "Scored",
+    "SearchConfig",
+    "build",
+    "choose",
+    "load",
+    "read_luma",
+]

@@ -8,6 +8,9 @@ shows function (it is coloured, like PET and SPECT), a candidate is eligible onl
 
     function(f, b) ≥ function(max(a, b), b) − function_margin.
 
+With `SearchConfig.ascent` the winner is raised along the gradients of the metrics (`haarmony.prior.ascent`),
+and what comes of it is one more candidate.
+
 The targets are OUT/STEM.png; OUT/prior.json says how each was chosen and spares later runs the work.
 """
 
@@ -18,49 +21,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 import haarmony.classical
 import haarmony.metrics
+import haarmony.prior
 from haarmony import jobs
 from haarmony.classical import CLASSICAL, keep_air
 from haarmony.colour import is_coloured, to_luma
 from haarmony.digests import digest, digest_code, digest_file
 from haarmony.io import from_unit, read, to_unit, write
 from haarmony.journal import Journal
-from haarmony.metrics import METRICS, score
+from haarmony.metrics import score
+from haarmony.prior.config import SearchConfig
 from haarmony.prior.record import JOURNAL, Entry, Record, Scored, load_known
 from haarmony.workers import count, spread
 
 REFERENCE = "maximum"  # the fuser whose function is the standard
-
-
-class SearchConfig(BaseModel):
-    """What the search depends on besides the pictures."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    candidates: tuple[str, ...] = Field(default=tuple(CLASSICAL), description="classical fusers")
-    weights: dict[str, float] = Field(default={"SSIM": 2.0, "VIF": 1.0, "Qabf": 3.0}, min_length=1)
-    convention: Literal["cddfuse", "haarmony"] = "cddfuse"
-    hold_function: bool | None = Field(default=None, description="None: where b is coloured")
-    function_margin: float = Field(default=0.02, ge=0, description="how far it may fall below the maximum's")
-
-    @field_validator("candidates")
-    @classmethod
-    def _known_fusers(cls, candidates: tuple[str, ...]) -> tuple[str, ...]:
-        _check_known(candidates, CLASSICAL, "classical fuser")
-        return candidates
-
-    @field_validator("weights")
-    @classmethod
-    def _known_metrics(cls, weights: dict[str, float]) -> dict[str, float]:
-        _check_known(weights, METRICS, "metric")
-        return weights
+ASCENT = "ascent"  # the name of what gradient ascent makes of the winner
 
 
 @dataclass(frozen=True)
@@ -211,58 +191,99 @@ def _run(todo: list[_Job], record: Record, workers: int) -> Iterator[Progress]:
 
 def _search(job: _Job) -> tuple[Entry, int]:
     """Find one pair's target and write it; returns its entry and how many candidates had to be scored."""
-    pair, config, known = job.pair, job.config, job.known
-    (a, _), (b, coloured) = read_luma(pair.a), read_luma(pair.b)
-    if a.shape != b.shape:
-        raise ValueError(f"{pair.a} with {pair.b}: sizes differ, {_size(a)} and {_size(b)}")
-    held = coloured if config.hold_function is None else config.hold_function
-    pictures = {name: _read_result(path, a, b) for name, path in job.results.items()}
-    names = (*config.candidates, *pictures)
-    symbols = dict.fromkeys((*config.weights, "function") if held else config.weights)
-    sources, scored = digest(a, b), 0
-    code = digest_code(haarmony.classical, haarmony.metrics)  # a mended fuser or metric is searched again
-    keys: dict[str, str] = {}
-    metrics: dict[str, dict[str, float]] = {}
-    for name in dict.fromkeys((*names, REFERENCE) if held else names):
-        content = pictures[name] if name in job.results else name
-        keys[name] = digest(sources, content, config.convention, code)
-        before = known.candidates.get(name) if known else None
-        metrics[name] = dict(before.metrics) if before and before.key == keys[name] else {}
-        if missing := [symbol for symbol in symbols if symbol not in metrics[name]]:
-            if name not in pictures:
-                pictures[name] = _fuse(name, a, b)
-            try:
-                values = score(pictures[name], a, b, convention=config.convention, metrics=missing)
-            except ValueError as error:
-                raise ValueError(f"{pair.a} with {pair.b}: {error}") from error
-            metrics[name] |= {symbol: float(value) for symbol, value in values.items()}
-            scored += 1
-    floor = metrics[REFERENCE]["function"] - config.function_margin if held else None
-    winner = choose({name: metrics[name] for name in names}, config.weights, floor=floor)
-    target = job.out / f"{pair.stem}.png"
-    before = known.candidates.get(winner) if known and known.winner == winner else None
-    if not (known and before and before.key == keys[winner] and known.picture == digest_file(target)):
-        write(target, pictures[winner] if winner in pictures else _fuse(winner, a, b))
-    candidates = {
-        name: Scored(
-            key=keys[name],
-            metrics=metrics[name],
-            score=_total(metrics[name], config.weights),
-            eligible=name in names and _is_eligible(metrics[name], floor),
+    return _Search(job).run()
+
+
+class _Search:
+    """One pair's candidates: pictures are made when they are needed, metrics when they are not known."""
+
+    def __init__(self, job: _Job) -> None:
+        self.job, self.config, pair = job, job.config, job.pair
+        (self.a, _), (self.b, coloured) = read_luma(pair.a), read_luma(pair.b)
+        if self.a.shape != self.b.shape:
+            raise ValueError(f"{pair.a} with {pair.b}: sizes differ, {_size(self.a)} and {_size(self.b)}")
+        self.held = coloured if self.config.hold_function is None else self.config.hold_function
+        self.sources, self.scored = digest(self.a, self.b), 0
+        self.pictures = {name: _read_result(path, self.a, self.b) for name, path in job.results.items()}
+        self.keys: dict[str, str] = {}
+        self.metrics: dict[str, dict[str, float]] = {}
+
+    def run(self) -> tuple[Entry, int]:
+        job, config, known = self.job, self.config, self.job.known
+        names = [*config.candidates, *job.results]
+        for name in dict.fromkeys([*names, REFERENCE] if self.held else names):
+            self.measure(name, self.pictures[name] if name in job.results else name)
+        floor = self.metrics[REFERENCE]["function"] - config.function_margin if self.held else None
+        winner = choose({name: self.metrics[name] for name in names}, config.weights, floor=floor)
+        if config.ascent is not None:
+            self.begin = winner
+            code = digest_code(haarmony.prior)
+            self.measure(ASCENT, digest(self.keys[winner], config.ascent.model_dump_json(), code))
+            names.append(ASCENT)
+            winner = choose({name: self.metrics[name] for name in names}, config.weights, floor=floor)
+        target = job.out / f"{job.pair.stem}.png"
+        before = known.candidates.get(winner) if known and known.winner == winner else None
+        same = before and before.key == self.keys[winner] and known and known.picture == digest_file(target)
+        if not same:
+            write(target, self.picture(winner))
+        candidates = {
+            name: Scored(
+                key=key,
+                metrics=self.metrics[name],
+                score=_total(self.metrics[name], config.weights),
+                eligible=name in names and _is_eligible(self.metrics[name], floor),
+            )
+            for name, key in self.keys.items()
+        }
+        entry = Entry(
+            stem=job.pair.stem,
+            winner=winner,
+            score=candidates[winner].score,
+            function_held=self.held,
+            candidates=candidates,
+            sources=self.sources,
+            settings=job.settings,
+            picture=digest_file(target),
         )
-        for name in keys
-    }
-    entry = Entry(
-        stem=pair.stem,
-        winner=winner,
-        score=candidates[winner].score,
-        function_held=held,
-        candidates=candidates,
-        sources=sources,
-        settings=job.settings,
-        picture=digest_file(target),
-    )
-    return entry, scored
+        return entry, self.scored
+
+    def measure(self, name: str, content: str | np.ndarray) -> None:
+        """Fill in a candidate's metrics: what a former run found for the same content, else anew."""
+        job, config = self.job, self.config
+        code = digest_code(haarmony.classical, haarmony.metrics)  # a mended fuser or metric is searched again
+        key = self.keys[name] = digest(self.sources, content, config.convention, code)
+        before = job.known.candidates.get(name) if job.known else None
+        found = self.metrics[name] = dict(before.metrics) if before and before.key == key else {}
+        symbols = dict.fromkeys((*config.weights, "function") if self.held else config.weights)
+        if missing := [symbol for symbol in symbols if symbol not in found]:
+            f = self.picture(name)
+            try:
+                values = score(f, self.a, self.b, convention=config.convention, metrics=missing)
+            except ValueError as error:
+                raise ValueError(f"{job.pair.a} with {job.pair.b}: {error}") from error
+            found |= {symbol: float(value) for symbol, value in values.items()}
+            self.scored += 1
+
+    def picture(self, name: str) -> UInt8[np.ndarray, "h w"]:
+        """A candidate's luma."""
+        if name not in self.pictures:
+            if name == ASCENT:
+                self.pictures[name] = self.ascend(self.picture(self.begin))
+            else:
+                f = CLASSICAL[name].function(self.a / 255, self.b / 255)
+                self.pictures[name] = from_unit(f, np.uint8)
+        return self.pictures[name]
+
+    def ascend(self, f: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+        import torch  # only where there is something to climb
+
+        from haarmony.prior.ascent import ascend
+
+        assert self.config.ascent is not None
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        f_, a, b = (torch.from_numpy(x / 255)[None, None].float().to(device) for x in (f, self.a, self.b))
+        raised = ascend(f_, a, b, self.config.ascent, convention=self.config.convention, held=self.held)
+        return from_unit(raised[0, 0].cpu().numpy(), np.uint8)
 
 
 def _total(metrics: Mapping[str, float], weights: Mapping[str, float]) -> float:
@@ -272,10 +293,6 @@ def _total(metrics: Mapping[str, float], weights: Mapping[str, float]) -> float:
 
 def _is_eligible(metrics: Mapping[str, float], floor: float | None) -> bool:
     return floor is None or metrics["function"] >= floor
-
-
-def _fuse(name: str, a: UInt8[np.ndarray, "h w"], b: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-    return from_unit(CLASSICAL[name].function(a / 255, b / 255), np.uint8)
 
 
 def _read_result(
@@ -298,9 +315,3 @@ def _results(name: str, folder: Path, stems: set[str]) -> dict[str, Path]:
     if not found:
         raise ValueError(f"{folder}: no picture is named like one of the pairs")
     return found
-
-
-def _check_known(names: Iterable[str], table: Mapping[str, object], kind: str) -> None:
-    for name in names:
-        if name not in table:
-            raise ValueError(f"unknown {kind} {name!r}; known are {', '.join(table)}")
