@@ -135,6 +135,14 @@ def test_those_who_share_the_best_mean_are_all_bold_and_none_is_marked():
     assert cells["C"].startswith("<u>0.000</u><abbr")
 
 
+@pytest.mark.parametrize(("convention", "unit"), [("haarmony", "bit"), ("cddfuse", "nat")])
+def test_units_are_the_conventions(convention, unit):
+    html = render(*comparison({"MI": {"a": [1, 2], "b": [2, 3]}}, convention=convention))
+    assert f"<small>{unit}</small></th>" in html
+    (definition,) = table(html, 2)
+    assert definition[3] == unit
+
+
 def test_what_a_user_wrote_is_text_not_markup():
     name = '<b>x</b> & "y"\''
     results, _ = three()

@@ -83,6 +83,12 @@ def test_numbers_are_shown_with_their_metrics_digits(symbol, value, text):
     assert cell(symbol, value) == text
 
 
+def test_cell_has_the_decimals_of_the_conventions_unit():
+    assert [cell("SF", 0.04567, convention=c) for c in ("cddfuse", "matlab")] == ["0.05", "0.0457"]
+    assert [cell("MSE", 0.0123, convention=c) for c in ("cddfuse", "matlab")] == ["0.0", "0.0123"]
+    assert cell("MI", 2.34567, convention="cddfuse") == "2.346"
+
+
 def test_images_csv_reads_back_bit_for_bit():
     found = results()
     noise = np.random.default_rng(0).normal(size=found.images.shape)

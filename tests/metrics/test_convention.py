@@ -90,6 +90,20 @@ def test_smallest_size(symbol, kind):
             metric.function(*small)
 
 
+def test_units_of_conventions(triple):
+    """A unit that is another goes with a value that is another by the units' ratio."""
+    ratio = {"MI": ("cddfuse", 2 * np.log(2)), "SF": ("matlab", 1 / 255), "RMSE": ("matlab", 1 / 255)}
+    for symbol, (convention, times) in (ratio | {"MSE": ("matlab", 1 / 255**2)}).items():
+        ours, theirs = (
+            float(score(*triple, convention=c, metrics=[symbol])[symbol]) for c in ("haarmony", convention)
+        )
+        assert theirs == pytest.approx(times * ours, rel=1e-5)
+        assert (
+            METRICS[symbol].unit_in(convention) != METRICS[symbol].unit == METRICS[symbol].unit_in("haarmony")
+        )
+    assert {s for s, m in METRICS.items() for c in CONVENTIONS if m.unit_in(c) != m.unit} == {*ratio, "MSE"}
+
+
 def test_undefined_in_matlab(triple):
     for symbol, metric in METRICS.items():
         if "matlab" not in metric.conventions:

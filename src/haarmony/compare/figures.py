@@ -68,8 +68,9 @@ def bars(results: Results, ranking: Ranking, *, narrow: bool = False) -> Figure:
         for colour, weight in (("white", 2.6), (INK, 1.1)):
             axes.hlines(known, low[known], high[known], color=colour, lw=weight)
         for y, method in enumerate(methods):
-            _number(axes, y, number(symbol, mean[y] * share), bold=method.name in ranking.best[symbol])
-        _title(axes, arrowed(symbol), METRICS[symbol].unit)
+            text = number(symbol, mean[y] * share, convention=results.convention)
+            _number(axes, y, text, bold=method.name in ranking.best[symbol])
+        _title(axes, arrowed(symbol), METRICS[symbol].unit_in(results.convention))
         _values(axes, [0.0, *mean, *low, *high])
     return figure
 
@@ -106,7 +107,7 @@ def distributions(results: Results, ranking: Ranking, metric: str) -> Figure:
         axes.add_patch(Rectangle((low, y - 0.36), high - low, 0.72, fc=colour, alpha=0.25, lw=0))
         axes.scatter(x, y + 0.6 * jitter, s=7, color=colour, alpha=0.8, lw=0)
         axes.plot([middle] * 2, [y - 0.36, y + 0.36], color=INK, lw=1.6, solid_capstyle="butt")
-    _title(axes, arrowed(metric), METRICS[metric].unit)
+    _title(axes, arrowed(metric), METRICS[metric].unit_in(results.convention))
     _values(axes, values)
     return figure
 

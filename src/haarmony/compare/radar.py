@@ -91,7 +91,7 @@ def radar(results: Results, ranking: Ranking, *, narrow: bool = False) -> Figure
             axes.fill(angles, closed[:-1], color=paint[method.name], alpha=0.07, lw=0)
     for angle, (symbol, (worst, best)) in zip(angles, ends.items(), strict=True):
         x, y = np.sin(angle), np.cos(angle)
-        scale = f"{number(symbol, worst)} → {number(symbol, best)}"
+        scale = " → ".join(number(symbol, x, convention=results.convention) for x in (worst, best))
         lines = [(arrowed(symbol), TYPE, INK, 5.5), (scale, SMALL - 1, MUTED, -5.5)]
         if len(ends) > _TWO_LINES:
             lines = [(arrowed(symbol), SMALL, INK, 0.0)]

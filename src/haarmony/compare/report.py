@@ -8,6 +8,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -116,6 +117,7 @@ def _rows(results: Results, ranking: Ranking) -> list[Row]:
     paint = colours(results, ranking)
     places = ranking.mean_rank.rank(method="dense")
     rows = []
+    show = partial(cell, convention=results.convention)
     for method in ranked(results, ranking):
         cells = []
         for symbol in results.metrics:
@@ -126,9 +128,9 @@ def _rows(results: Results, ranking: Ranking) -> list[Row]:
             best = method.name in ranking.best[symbol]
             cells.append(
                 Cell(
-                    text=cell(symbol, mean),
-                    interval=f"{cell(symbol, low)} – {cell(symbol, high)}" if low <= high else "",
-                    p="best" if best else cell("p", p),
+                    text=show(symbol, mean),
+                    interval=f"{show(symbol, low)} – {show(symbol, high)}" if low <= high else "",
+                    p=cell("p", p),
                     best=best,
                     second=method.name in ranking.second[symbol],
                     tied=not best and p >= LEVEL,

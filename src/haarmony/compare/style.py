@@ -89,10 +89,12 @@ def arrowed(symbol: str) -> str:
     return f"{symbol}{share} {'↓' if METRICS[symbol].direction == 'lower' else '↑'}"
 
 
-def number(symbol: str, value: float) -> str:
+def number(symbol: str, value: float, *, convention: str) -> str:
     """A metric's value as charts show it: `cell` of it, or three decimals of its share."""
     share = SHARES.get(symbol)
-    return f"{value / share:.3f}" if share and np.isfinite(value) else cell(symbol, value)
+    if share and np.isfinite(value):
+        return f"{value / share:.3f}"
+    return cell(symbol, value, convention=convention)
 
 
 def colours(results: Results, ranking: Ranking) -> dict[str, str]:

@@ -17,7 +17,7 @@ from haarmony.compare.ranking import Ranking
 from haarmony.compare.results import Method, Results
 from haarmony.metrics import METRICS
 
-DECIMALS = {"": 4, "bit": 3, "grey level²": 1}  # by a metric's unit; 2 otherwise
+DECIMALS = {"": 4, "bit": 3, "nat": 3, "grey level²": 1}  # by a metric's unit; 2 otherwise
 COLUMNS = {"mean rank": "Mean rank", "seconds": "Time (s)", "memory": "Memory (MB)"}
 TEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
@@ -26,13 +26,14 @@ TEX = {
 }  # fmt: skip
 
 
-def cell(symbol: str, value: float | None) -> str:
+def cell(symbol: str, value: float | None, *, convention: str = "haarmony") -> str:
     """A number as tables and figures show it: "4.823", "∞", "–" for none.
 
     Args:
         symbol: a metric, or "rank", "mean rank", "p", "seconds", "memory": sets how many decimals, so that a
             column lines up; more than five significant digits are never shown.
         value: the number; None and NaN are none.
+        convention: whose units a metric has.
 
     Returns:
         Plain text, with a real minus sign. "<0.001" needs escaping in HTML.
@@ -55,7 +56,7 @@ def cell(symbol: str, value: float | None) -> str:
             decimals = 3
         case _:
             metric = METRICS.get(symbol)
-            decimals = min(DECIMALS.get(metric.unit, 2) if metric else 2, 4 - exponent)
+            decimals = min(DECIMALS.get(metric.unit_in(convention), 2) if metric else 2, 4 - exponent)
     decimals = max(decimals, 0)
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")  # + 0.0 turns −0.0 into 0.0
 
@@ -145,7 +146,8 @@ def _rows(
     for method in ranked(results, ranking):
         row = [escape(method.title)]
         for symbol in results.metrics:
-            text = escape(cell(symbol, ranking.mean.loc[method.name, symbol]))
+            mean = ranking.mean.loc[method.name, symbol]
+            text = escape(cell(symbol, mean, convention=results.convention))
             marks = {best: ranking.best[symbol], second: ranking.second[symbol]}
             row.append(next((mark % text for mark, names in marks.items() if method.name in names), text))
         last = (ranking.mean_rank[method.name], method.seconds, method.memory)

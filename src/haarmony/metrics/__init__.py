@@ -11,8 +11,8 @@ what the conventions are.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,12 @@ class Metric:
     """Which is better; or "lower"."""
     inputs: str = "fab"
     """Of fused f, first source a, second source b and coloured source c, whichever of the two that is."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Convention → unit, where it is another."""
+
+    def unit_in(self, convention: str) -> str:
+        """What its values are measured in in a convention; "" for numbers without a unit."""
+        return self.units.get(convention, self.unit)
 
     @property
     def smallest(self) -> int:
@@ -74,13 +80,26 @@ class Metric:
 
 
 _GREY = "grey level"
+_OF_ONE = {"matlab": ""}  # it computes on values in 0–1
 METRICS: dict[str, Metric] = {
     "EN": Metric(en, "entropy", "bit", (0.0, 8.0), "doi:10.1117/1.2945910", inputs="f"),
     "SD": Metric(sd, "standard deviation", _GREY, (0.0, 127.5), "definition", inputs="f"),
-    "SF": Metric(sf, "spatial frequency", _GREY, (0.0, 255 * 2**0.5), "doi:10.1109/26.477498", inputs="f"),
+    "SF": Metric(
+        sf,
+        "spatial frequency",
+        _GREY,
+        (0.0, 255 * 2**0.5),
+        "doi:10.1109/26.477498",
+        inputs="f",
+        units=_OF_ONE,
+    ),
     "AG": Metric(ag, "average gradient", _GREY, (0.0, 255.0), "doi:10.1016/j.optcom.2014.12.032", inputs="f"),
-    "MI": Metric(mi, "mutual information", "bit", (0.0, 8.0), "doi:10.1049/el:20020212"),
-    "MSE": Metric(mse, "mean squared error", _GREY + "²", (0.0, 255.0**2), "definition", "lower"),
+    "MI": Metric(
+        mi, "mutual information", "bit", (0.0, 8.0), "doi:10.1049/el:20020212", units={"cddfuse": "nat"}
+    ),
+    "MSE": Metric(
+        mse, "mean squared error", _GREY + "²", (0.0, 255.0**2), "definition", "lower", units=_OF_ONE
+    ),
     "PSNR": Metric(psnr, "peak signal-to-noise ratio", "dB", (0.0, float("inf")), "definition"),
     "CC": Metric(cc, "correlation with the sources", "", (-1.0, 1.0), "definition"),
     "SCD": Metric(
@@ -105,7 +124,9 @@ METRICS: dict[str, Metric] = {
         (0.8018, 1.0),
         "doi:10.1016/j.physd.2004.11.001",
     ),
-    "RMSE": Metric(rmse, "root mean squared error", _GREY, (0.0, 255.0), "definition", "lower"),
+    "RMSE": Metric(
+        rmse, "root mean squared error", _GREY, (0.0, 255.0), "definition", "lower", units=_OF_ONE
+    ),
     "SCC": Metric(scc, "spatial correlation coefficient", "", (-1.0, 1.0), "doi:10.1080/014311698215973"),
     "EI": Metric(ei, "edge intensity", _GREY, (0.0, 255 * 20**0.5), "definition", inputs="f"),
     "MS-SSIM": Metric(
