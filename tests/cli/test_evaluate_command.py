@@ -72,7 +72,7 @@ def test_missing_counterparts_are_named_and_stop_nothing(run):
     assert code == 0
     assert "missing in mri: p3" in err
     assert "missing in fused: p2" in err
-    assert out[0].startswith("mean of 1 pictures")
+    assert out[0].startswith("mean of 1 picture,")
 
 
 @pytest.mark.usefixtures("fused")

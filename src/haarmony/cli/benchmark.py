@@ -74,17 +74,17 @@ def benchmark(
         show=shown,
     )
     if not quiet and split is None:
-        say(*unpaired(a, b, found))
+        say(*unpaired(a, b, found, most=len(found.only_a) + len(found.only_b)))
     out.mkdir(parents=True, exist_ok=True)
     _through(comparison, comparison.survey(), total=len(pairs), quiet=quiet, label="pairs read")
     fused = sum(method.kind != "results" for method in compared) * len(comparison.surveyed)
     _through(comparison, comparison.fuse(), total=fused, quiet=quiet, label="pairs fused")
     scored = len(compared) * len(comparison.surveyed)
     _through(comparison, comparison.score(), total=scored, quiet=quiet, label="pictures scored")
-    found_out = comparison.results(a=str(a), b=str(b), split=part, provenance=provenance(sys.argv[1:]))
-    report.write(found_out, out)
+    outcome = comparison.results(a=str(a), b=str(b), split=part, provenance=provenance(sys.argv[1:]))
+    report.write(outcome, out)
     if not quiet:
-        show(f"{out / 'report.html'}: {len(found_out.methods)} methods, {len(comparison.surveyed)} pairs")
+        show(f"{out / 'report.html'}: {len(outcome.methods)} methods, {len(comparison.surveyed)} pairs")
     if comparison.failures:
         raise typer.Exit(1)
 

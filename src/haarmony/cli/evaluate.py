@@ -141,5 +141,6 @@ def _summary(mean: dict[str, float], count: int, convention: str) -> Iterator[st
     rows = [
         [f"{s} {arrows[METRICS[s].direction]}", f"{value:.4f}", METRICS[s].name] for s, value in mean.items()
     ]
-    yield f"mean of {count} pictures, convention {convention}; ↑ higher is better, ↓ lower"
+    of = f"{count} picture{'s' if count > 1 else ''}"
+    yield f"mean of {of}, convention {convention}; ↑ higher is better, ↓ lower"
     yield from table(rows, right={1})
