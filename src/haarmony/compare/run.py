@@ -98,11 +98,11 @@ class Comparison:
         lenient: bool = False,
         show: Sequence[str] = (),
     ) -> None:
-        """Prepare a comparison; nothing is read or written yet.
+        """Prepare a comparison: folders of results are listed, nothing else is read or written yet.
 
         Args:
             pairs: What to fuse.
-            out: Folder to keep everything in; it exists.
+            out: Folder to keep everything in; it exists when the work begins.
             methods: See `haarmony.compare.methods.find`; and folders of results, of kind "results".
             convention: See `haarmony.metrics.convention`.
             metrics: Symbols from `haarmony.metrics.METRICS` that the convention defines.
