@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from haarmony import settings
+from haarmony.prior import AscentConfig
 from haarmony.training.data import Pair, Training, draw, files, find_targets, load_pair, load_training
 from haarmony.training.recipe import PairSet, Recipe
 
 
-def sets(swap=0.0, functional=False, size=48):
+def sets(size=48, **of_the_set):
     rng = np.random.default_rng(0)
     pairs = [Pair(str(i), *rng.random((2, size, size), dtype=np.float32)) for i in range(3)]
-    pair_set = PairSet(name="s", a="a", b="b", split="s", swap=swap, functional=functional)
+    pair_set = PairSet(name="s", a="a", b="b", split="s", **of_the_set)
     return [Training(pair_set, pairs, [0.25 * p.a + 0.75 * p.b for p in pairs])]
 
 
@@ -47,6 +48,41 @@ def test_functional_marks_the_set():
     )
 
 
+def test_targets_weigh_what_their_set_says():
+    batch = draw(sets(target=0.25), np.random.default_rng(0), batch=3, crop=32)
+    np.testing.assert_array_equal(batch.trust, 0.25)
+
+
+def test_noise_is_added_to_what_is_seen_and_not_to_what_is_scored():
+    batch = draw(sets(noise=0.1), np.random.default_rng(0), batch=64, crop=32)
+    for seen, clean in ((batch.a, batch.clean_a), (batch.b, batch.clean_b)):
+        spread = (seen - clean).reshape(64, -1).std(axis=1)
+        assert 0.3 < np.mean(spread == 0) < 0.7
+        assert 0.03 < spread[spread > 0].mean() < 0.07
+        assert spread.max() < 0.11
+        assert seen.min() >= 0
+        assert seen.max() <= 1
+    np.testing.assert_allclose(batch.target, 0.25 * batch.clean_a + 0.75 * batch.clean_b, rtol=1e-6)
+
+
+def test_noise_leaves_air_alone():
+    training = sets(noise=0.3)
+    for pair in training[0].pairs:
+        pair.a[:, :24] = 0
+    batch = draw(training, np.random.default_rng(0), batch=8, crop=32)
+    assert (batch.a[batch.clean_a == 0] == 0).all()
+
+
+def test_dimming_takes_light_from_the_first_source():
+    bright = draw(sets(), np.random.default_rng(3), batch=32, crop=32)
+    batch = draw(sets(dim=1.0), np.random.default_rng(3), batch=32, crop=32)
+    light = batch.a.max(axis=(1, 2, 3))
+    assert 0.25 < light.min() < 0.5 < light.max() < 1.01
+    assert (batch.target <= 0.25 + 0.75 * batch.b.max(axis=(1, 2, 3), keepdims=True)).all()
+    assert batch.target.mean() < bright.target.mean()
+    np.testing.assert_array_equal(batch.a, batch.clean_a)
+
+
 def test_luma_is_rounded_to_eight_bits(recipe_path):
     recipe = settings.load(recipe_path, Recipe)
     pair = load_pair(files(recipe.data, recipe.data.sets[1], "val")[0])
@@ -64,6 +100,16 @@ def test_prior_gives_every_training_pair_its_target(recipe_path, tmp_path):
     for training in loaded:
         for pair, target in zip(training.pairs, training.targets, strict=True):
             np.testing.assert_allclose(target, np.maximum(pair.a, pair.b), atol=1e-6)
+
+
+def test_only_a_set_that_asks_has_its_targets_raised(recipe_path, tmp_path):
+    recipe = settings.load(recipe_path, Recipe)
+    first, second = recipe.data.sets
+    config = recipe.data.model_copy(update={"sets": (first.model_copy(update={"ascend": True}), second)})
+    search = recipe.prior.model_copy(update={"ascent": AscentConfig(steps=5)})
+    lines = []
+    find_targets(config, search, tmp_path / "prior", report=lines.append)
+    assert lines == ["prior grey: ascent 3", "prior uptake: maximum 3"]
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_algorithm_1_line_by_line():
     rng = np.random.default_rng(2)
     a, b, target = (torch.from_numpy(rng.random((2, 1, 32, 32), dtype=np.float32)) for _ in range(3))
     t, eps = torch.tensor([100, 30]), torch.from_numpy(rng.standard_normal((2, 16, 8, 8), dtype=np.float32))
-    terms = algorithm(a, b, target, torch.zeros(2), t, eps)
+    terms = algorithm(a, b, a, b, target, torch.zeros(2), torch.ones(2), t, eps)
 
     codec = CODECS["haar"]()
     alpha_bar = torch.from_numpy(diffusion.make_schedule().alpha_bar[t.numpy()]).float()[:, None, None, None]

@@ -19,16 +19,17 @@ SHIPPED = Path(__file__).parents[2] / "recipes" / "medical.toml"
         ('codec = "haar"', 'codec = "haar"\ngrid = 4', "diffusion.grid = 4 is no multiple of 8"),
         ("heads = 4", "heads = 5", "net: heads = 5 does not divide width = 32"),
         ('prediction = "x_0"', 'prediction = "eps"', "diffusion: zero_terminal_snr leaves no signal"),
-        ("steps = 2", "steps = 1001", "diffusion: steps = 1001 is more than timesteps = 1000"),
-        ("noise = 2.0", "noises = 2.0", "loss.noises: Extra inputs are not permitted"),
+        ("steps = 2\n", "steps = 1001\n", "diffusion: steps = 1001 is more than timesteps = 1000"),
+        ("noise = 1.0", "noises = 1.0", "loss.noises: Extra inputs are not permitted"),
         ("swap = 0.25", "swap = 2", "data.sets.0.swap: Input should be less than or equal to 1"),
         ("crop = 128", "crop = 32", "data.crop = 32 is too small for loss.vif, which needs 41"),
-        ("scd = 0.0", "scd = -3.0", "phases.0.loss.scd: Input should be greater than or equal to 0"),
+        ("scd = 0.0", "scd = -3.0", "loss.scd: Input should be greater than or equal to 0"),
         ('name = "medical"', 'name = "../medical"', "name: String should match pattern"),
         ('name = "MRI-CT"', 'name = ""', "data.sets.0.name: String should match pattern"),
         ('name = "MRI-CT"', 'name = "MRI-PET"', "data.sets: two sets are called 'MRI-PET'"),
         ("seed = 42", "seed = 9223372036854775808", "seed: Input should be less than"),
-        ("noise = 2.0", "noise = inf", "loss.noise: Input should be a finite number"),
+        ("noise = 1.0", "noise = inf", "loss.noise: Input should be a finite number"),
+        ("[prior.ascent]", "[prior.ascend]", "prior.ascend: Extra inputs are not permitted"),
         ('"ratio"', '"ratios"', "prior.candidates: unknown classical fuser 'ratios'"),
     ],
 )
@@ -44,10 +45,11 @@ def test_what_does_not_fit_is_named(tmp_path, old, new, problem):
 
 
 def test_a_phase_changes_the_loss_from_its_step_on():
-    recipe = settings.load(SHIPPED, Recipe)
-    assert recipe.loss_at(0) == recipe.loss_at(3199) == recipe.loss
-    assert recipe.loss_at(3200) == recipe.loss_at(3999) == recipe.phases[0].loss != recipe.loss
-    assert recipe.loss_at(4000) == recipe.loss_at(4799) == recipe.phases[1].loss
+    first, second = (Phase(from_step=step, loss=LossConfig(qabf=step)) for step in (300, 400))
+    recipe = settings.load(SHIPPED, Recipe).model_copy(update={"phases": (first, second)})
+    assert recipe.loss_at(0) == recipe.loss_at(299) == recipe.loss
+    assert recipe.loss_at(300) == recipe.loss_at(399) == first.loss
+    assert recipe.loss_at(400) == recipe.loss_at(4799) == second.loss
 
 
 def test_learning_rate_rises_falls_and_begins_anew():

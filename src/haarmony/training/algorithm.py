@@ -41,15 +41,27 @@ class Algorithm1(nn.Module):
         self.codec = CODECS[diffusion.codec]()
 
     def forward(
-        self, a: Tensor, b: Tensor, target: Tensor, functional: Tensor, t: Tensor, eps: Tensor
+        self,
+        a: Tensor,
+        b: Tensor,
+        clean_a: Tensor,
+        clean_b: Tensor,
+        target: Tensor,
+        functional: Tensor,
+        trust: Tensor,
+        t: Tensor,
+        eps: Tensor,
     ) -> dict[str, Tensor]:
         """The loss terms of a batch.
 
         Args:
             a: First sources, (B, 1, H, W) in [0, 1].
             b: Second sources.
+            clean_a: The first sources that the fused pictures are scored against: `a` before noise was added.
+            clean_b: The second ones.
             target: x_0 ~ Φ(P), the prior's pictures.
             functional: (B,), 1 where b shows function.
+            trust: (B,), how much the targets weigh in the term `target`.
             t: Steps, (B,), on the CPU.
             eps: ε ~ N(0, I) on the codec's grid.
 
@@ -68,7 +80,8 @@ class Algorithm1(nn.Module):
         raw = from_latent(self.codec.decode(x_0_bar))
         fused = project(raw, a, b, margin=self.diffusion.margin)
         noise = (prediction - process.target(kind, x_0, eps, t)).square().flatten(1).mean(1)
-        terms = {"noise": noise, **fusion_terms(fused, raw, a, b, target, functional, self.loss)}
+        fusion = fusion_terms(fused, raw, clean_a, clean_b, target, functional, self.loss, trust=trust)
+        terms = {"noise": noise, **fusion}
         means = {name: term.mean() for name, term in terms.items()}
         return {
             "loss": torch.stack([getattr(self.loss, name) * mean for name, mean in means.items()]).sum(),

@@ -38,9 +38,14 @@ class Batch:
 
     a: Float[np.ndarray, "b 1 h w"]
     b: Float[np.ndarray, "b 1 h w"]
+    clean_a: Float[np.ndarray, "b 1 h w"]
+    """What the fused picture is scored against: the sources without the noise that was added to them."""
+    clean_b: Float[np.ndarray, "b 1 h w"]
     target: Float[np.ndarray, "b 1 h w"]
     functional: Float[np.ndarray, " b"]
     """1 where the second source shows function."""
+    trust: Float[np.ndarray, " b"]
+    """How much the targets weigh in the term `target`."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,10 @@ def find_targets(config: DataConfig, search: SearchConfig, out: Path, *, report:
     for pair_set in config.sets:
         winners: Counter[str] = Counter()
         pairs = files(config, pair_set, "train")
-        for progress in prior.build(pairs, out / pair_set.name, config=search):
+        hold = search.hold_function if search.hold_function is not None else pair_set.functional or None
+        ascent = search.ascent if pair_set.ascend else None
+        own = search.model_copy(update={"hold_function": hold, "ascent": ascent})
+        for progress in prior.build(pairs, out / pair_set.name, config=own):
             if progress.entry is None:
                 raise progress.error or ValueError(f"{progress.stem}: no target")
             winners[progress.entry.winner] += 1
@@ -124,15 +132,15 @@ def load_training(config: DataConfig, out: Path) -> list[Training]:
 
 
 def draw(sets: list[Training], rng: np.random.Generator, *, batch: int, crop: int) -> Batch:
-    """A batch of random crops: every set equally often, flipped and turned by quarter turns."""
+    """A batch of random crops, every set equally often: flipped, turned by quarter turns, dimmed, noisy."""
     crops = [_draw_one(sets[rng.integers(len(sets))], rng, crop=crop) for _ in range(batch)]
-    a, b, target = (np.stack([one[i] for one in crops])[:, None] for i in range(3))
-    return Batch(a, b, target, np.array([one[3] for one in crops], np.float32))
+    pictures = (np.stack([one[i] for one, _ in crops])[:, None] for i in range(5))
+    functional = np.array([float(of.functional) for _, of in crops], np.float32)
+    return Batch(*pictures, functional, np.array([of.target for _, of in crops], np.float32))
 
 
-def _draw_one(
-    training: Training, rng: np.random.Generator, *, crop: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+def _draw_one(training: Training, rng: np.random.Generator, *, crop: int) -> tuple[list[np.ndarray], PairSet]:
+    """A, b with noise, a, b without, target; and the set they are of."""
     i = rng.integers(len(training.pairs))
     a, b, target = (
         _at_least(x, crop) for x in (training.pairs[i].a, training.pairs[i].b, training.targets[i])
@@ -147,8 +155,20 @@ def _draw_one(
     pictures = [np.rot90(picture[window], turns) for picture in ((b, a, target) if swap else (a, b, target))]
     if flip:
         pictures = [np.fliplr(picture) for picture in pictures]
-    first, second, third = (np.ascontiguousarray(picture) for picture in pictures)
-    return first, second, third, float(training.set.functional)
+    a, b, target = (np.ascontiguousarray(picture) for picture in pictures)
+    if rng.random() < training.set.dim:
+        lost = np.float32(1 - rng.uniform(0.25, 1)) * a
+        a, target = a - lost, np.maximum(target - lost, np.minimum(target, b))  # what b lent keeps its light
+    seen = [_with_noise(x, rng, most=training.set.noise) for x in (a, b)]
+    return [*seen, a, b, target], training.set
+
+
+def _with_noise(x: np.ndarray, rng: np.random.Generator, *, most: float) -> np.ndarray:
+    """Every other picture with white noise of a random strength; air stays zero."""
+    if not most or rng.random() < 0.5:
+        return x
+    noise = rng.standard_normal(x.shape, dtype=np.float32) * np.float32(rng.uniform(0, most))
+    return np.clip(x + noise, 0, 1) * (x > 0)
 
 
 def _at_least(x: np.ndarray, side: int) -> np.ndarray:

@@ -11,7 +11,7 @@ stopped and resumed equals an unbroken one.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -167,9 +167,7 @@ class _Run:
         grid = crop // codec.factor
         eps = rng.standard_normal((config.batch, codec.channels, grid, grid), dtype=np.float32)
         device = self.accelerator.device
-        pictures = [
-            torch.from_numpy(x).to(device) for x in (batch.a, batch.b, batch.target, batch.functional)
-        ]
+        pictures = [torch.from_numpy(getattr(batch, field.name)).to(device) for field in fields(batch)]
         return [*pictures, torch.from_numpy(t), torch.from_numpy(eps).to(device)]
 
     def _any(self, flag: bool) -> bool:

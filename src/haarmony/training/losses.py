@@ -6,7 +6,7 @@ signed: of the two Sobel responses the one of larger magnitude, with its sign. T
 metrics themselves (`haarmony.metrics`, cddfuse convention), negated, and guards:
 
     span       how far f leaves what the sources support, before projection
-    scd_floor  relu(SCD(max) + margin − SCD(f)), and qabf_floor alike: scores held, not raised at all cost
+    scd_floor  relu(SCD(max) + margin − SCD(f)), the others' alike: scores held, not raised at all cost
     sf_floor   relu(SF(max) (1 + margin) − SF(f)), in full scale
     function   relu(r(max) + margin − r(f)), r the Pearson correlation with b inside its uptake region
     rank       the same of Spearman's correlation (the metric `function`), for every pair
@@ -23,7 +23,15 @@ from haarmony.training.recipe import LossConfig
 
 
 def fusion_terms(
-    f: Tensor, raw: Tensor, a: Tensor, b: Tensor, target: Tensor, functional: Tensor, config: LossConfig
+    f: Tensor,
+    raw: Tensor,
+    a: Tensor,
+    b: Tensor,
+    target: Tensor,
+    functional: Tensor,
+    config: LossConfig,
+    *,
+    trust: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The terms that act on the fused luma.
 
@@ -35,6 +43,7 @@ def fusion_terms(
         target: The prior's picture.
         functional: (B,), 1 where b shows function.
         config: The weights; a term whose weight is zero is not computed.
+        trust: (B,), weights of the targets; 1 without it.
 
     Returns:
         Term → (B,), unweighted.
@@ -42,7 +51,7 @@ def fusion_terms(
     terms: dict[str, Tensor] = {}
     maximum = torch.maximum(a, b)
     if config.target:
-        terms["target"] = _mean(torch.abs(f - target))
+        terms["target"] = _mean(torch.abs(f - target)) * (1 if trust is None else trust)
     if config.maximum:
         terms["maximum"] = _mean(torch.abs(f - maximum))
     if config.gradient:
@@ -55,12 +64,14 @@ def fusion_terms(
         ("qabf", metrics.qabf),
         ("scd", metrics.scd),
     ):
-        if getattr(config, name):
-            terms[name] = -metric(f, a, b, convention="cddfuse")
-    for name, metric in (("scd", metrics.scd), ("qabf", metrics.qabf)):
-        if getattr(config, f"{name}_floor"):
-            least = metric(maximum, a, b, convention="cddfuse") + getattr(config, f"{name}_margin")
-            terms[f"{name}_floor"] = F.relu(least - metric(f, a, b, convention="cddfuse"))
+        weight, floor, margin = (getattr(config, name + end) for end in ("", "_floor", "_margin"))
+        if weight or floor:
+            value = metric(f, a, b, convention="cddfuse")
+            if weight:
+                terms[name] = -value
+            if floor:
+                least = metric(maximum, a, b, convention="cddfuse") + margin
+                terms[f"{name}_floor"] = F.relu(least - value)
     if config.sf_floor:
         least = (1 + config.sf_margin) * metrics.sf(maximum)
         terms["sf_floor"] = F.relu(least - metrics.sf(f)) / 255

@@ -40,6 +40,17 @@ class PairSet(_Frozen):
         False, description="the second source shows function (PET, SPECT), which fusing must keep"
     )
     swap: float = Field(0.0, ge=0, le=1, description="probability that training exchanges the two sources")
+    noise: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="largest standard deviation of noise, full scale, added to half the sources",
+    )
+    dim: float = Field(
+        0.0, ge=0, le=1, description="probability that training takes light from the first source"
+    )
+    ascend: bool = Field(False, description="raise this set's targets by prior.ascent")
+    target: float = Field(1.0, ge=0, description="weight of this set's targets in the term `target`")
 
 
 class DataConfig(_Frozen):
@@ -67,9 +78,13 @@ class LossConfig(_Frozen):
     scd: float = Field(0.5, ge=0)
     span: float = Field(5.0, ge=0)
     scd_floor: float = Field(0.0, ge=0)
-    scd_margin: float = Field(0.03, ge=0)
+    scd_margin: float = 0.03
     qabf_floor: float = Field(0.0, ge=0)
-    qabf_margin: float = Field(0.01, ge=0)
+    qabf_margin: float = 0.01
+    vif_floor: float = Field(0.0, ge=0)
+    vif_margin: float = 0.05
+    ssim_floor: float = Field(0.0, ge=0)
+    ssim_margin: float = -0.005
     sf_floor: float = Field(0.0, ge=0)
     sf_margin: float = Field(0.02, ge=0, description="share of the maximum's SF")
     rank: float = Field(0.0, ge=0)
@@ -148,8 +163,10 @@ class Recipe(_Frozen):
             )
         if crop % (codec.factor * grid):
             raise ValueError(f"data.crop = {crop} is no multiple of {codec.factor * grid}, the padded size")
+        if any(pair_set.ascend for pair_set in self.data.sets) and self.prior.ascent is None:
+            raise ValueError("data.sets: ascend is set, but there is no table prior.ascent")
         if crop < VIF_SMALLEST and any(
-            loss.vif for loss in (self.loss, *(phase.loss for phase in self.phases))
+            loss.vif or loss.vif_floor for loss in (self.loss, *(phase.loss for phase in self.phases))
         ):
             raise ValueError(f"data.crop = {crop} is too small for loss.vif, which needs {VIF_SMALLEST}")
         return self
