@@ -78,6 +78,11 @@ def test_too_small_a_picture_is_named():
     with pytest.raises(ValueError, match=r"fused/p1\.png: vif needs at least 41×41 pixels, these are 40×48"):
         score_files(triple, convention="haarmony", metrics=["VIF"])
     assert score_files(triple, convention="haarmony", metrics=["EN"]) == {"EN": 0}
+    lenient = score_files(triple, convention="haarmony", metrics=["EN", "VIF"], lenient=True)
+    assert lenient == pytest.approx({"EN": 0, "VIF": math.nan}, nan_ok=True)
+    for name in ("mri", "pet", "fused"):
+        write(f"{name}/p1.png", np.zeros((41, 48), np.uint8))
+    assert score_files(triple, convention="haarmony", metrics=["VIF"], lenient=True) == {"VIF": 1}
 
 
 def test_mean_leaves_out_what_is_undefined():

@@ -47,7 +47,9 @@ def test_values_are_those_of_the_written_pictures():
     assert len(found.images) == 12
     assert found.dataset.pairs == 3
     assert found.dataset.sizes == "48×44"
+    spent = [run.Fused.model_validate_json(x) for x in Path("report/fused.jsonl").read_text().splitlines()]
     for method in found.methods[:3]:
+        assert method.seconds == sorted(x.seconds for x in spent if x.method == method.name)[1]
         assert 0 < method.seconds < 60
         assert 20 < method.memory < 20_000
     assert found.methods[3].seconds is found.methods[3].memory is None
@@ -83,7 +85,9 @@ def test_only_what_no_longer_holds_is_done_again():
     write("pet/p2.png", 255 - read("pet/p2.png").pixels)  # another source
     write("report/fused/maximum/p1.png", np.zeros((44, 48), np.uint8))  # no longer what was fused
     Path("report/fused/laplacian/p3.png").unlink()
+    tampered = times()["report/fused/maximum/p1.png"]
     found = results(compare())
+    assert times()["report/fused/maximum/p1.png"] != tampered
     changed = {
         f"{path.parent.name}/{path.stem}" for path, time in times().items() if before.get(path) != time
     }
