@@ -85,9 +85,9 @@ def test_only_what_no_longer_holds_is_done_again():
     write("pet/p2.png", 255 - read("pet/p2.png").pixels)  # another source
     write("report/fused/maximum/p1.png", np.zeros((44, 48), np.uint8))  # no longer what was fused
     Path("report/fused/laplacian/p3.png").unlink()
-    tampered = times()["report/fused/maximum/p1.png"]
+    tampered = times()[Path("report/fused/maximum/p1.png")]
     found = results(compare())
-    assert times()["report/fused/maximum/p1.png"] != tampered
+    assert times()[Path("report/fused/maximum/p1.png")] != tampered
     changed = {
         f"{path.parent.name}/{path.stem}" for path, time in times().items() if before.get(path) != time
     }
