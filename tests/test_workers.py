@@ -206,6 +206,21 @@ def test_ctrl_c_is_the_parents_alone(tmp_path, after):
 
 
 @posix
+def test_what_is_being_done_at_ctrl_c_is_not_lost(tmp_path):
+    """Workers say "begun", the parent what came out: nothing is begun that does not come out."""
+    script = GUARDED.replace("print(os.getpid(), flush=True)", 'print("begun", x, flush=True)').replace(
+        "outcome()", 'print("done", _, outcome(), flush=True)'
+    )
+    run = started(tmp_path, script, seconds=1)
+    begun = {run.stdout.readline().split()[1] for _ in range(2)}
+    os.killpg(run.pid, signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert {line.split()[1] for line in out.splitlines() if line.startswith("done")} == begun == {"0", "1"}
+    assert err.count("KeyboardInterrupt") == 1
+    assert run.returncode != 0
+
+
+@posix
 def test_workers_die_with_a_killed_parent(tmp_path):
     run = started(tmp_path, GUARDED, seconds=60)
     pids = [int(run.stdout.readline()) for _ in range(2)]

@@ -74,7 +74,7 @@ def spread(
         An iterator over the jobs as they are done, each with a call that returns or raises what it came to.
         A worker that dies (killed, out of memory) costs the job it had, whose call raises
         `ChildProcessError`, an `OSError`; another worker takes its place. Closing the iterator waits for the
-        jobs that are being done and begins no other.
+        jobs that are being done and begins no other; on Ctrl-C these are still yielded.
 
     Raises:
         ValueError: Less than one worker.
@@ -123,7 +123,12 @@ def _in_processes(
         for job in islice(jobs, most):
             hand(job, None)
         while running:
-            finished = wait(running, return_when=FIRST_COMPLETED).done
+            try:
+                finished = wait(running, return_when=FIRST_COMPLETED).done
+            except KeyboardInterrupt:  # what is being done ends all the same, and is not to be lost
+                for future in wait(running).done:
+                    yield running[future][0], partial(_outcome, future)
+                raise
             done = [(future, *running.pop(future)) for future in finished]
             for future, _, worker in done:
                 if _died(future) and _died(worker.started):

@@ -1,5 +1,7 @@
 """The command `benchmark`, as typed."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,19 @@ def test_what_fails_is_said_and_the_rest_is_reported(run):
     assert [line.partition(":")[0] for line in problems] == ["p3", "Theirs, p2"]
     rows = Path("report/table.csv").read_text().splitlines()[1:]
     assert {row.split(",")[0] for row in rows} == {"maximum", "average", "Theirs"}
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
+def test_a_name_that_is_no_text_is_refused_and_the_rest_reported(run):
+    for folder in ("mri", "pet"):
+        Path(f"{folder}/p1.png").rename(os.fsdecode(folder.encode() + b"/caf\xe9.png"))
+    code, out, err = run(*COMMAND, "--methods", "maximum", "--quiet")
+    reason = "has a name that is not UTF-8, which no journal can hold; rename it"
+    assert (code, out) == (1, [])
+    assert err == [rf"caf\udce9: mri/caf\udce9.png: {reason}"]
+    assert r"caf\udce9" in Path("report/report.html").read_text()
+    assert len(list(Path("report/fused/maximum").iterdir())) == 2
 
 
 @pytest.mark.usefixtures("here")

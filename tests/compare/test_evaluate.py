@@ -2,12 +2,13 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from haarmony.compare.evaluate import Evaluation, Triple, defined, evaluate, find, named, score_files
+from haarmony.compare.evaluate import Evaluation, Triple, defined, evaluate, find, named, save, score_files
 from haarmony.io import read, write
 from haarmony.metrics import METRICS, score
 
@@ -109,6 +110,23 @@ def test_mean_leaves_out_what_is_undefined():
 def test_a_stem_with_a_comma_stays_one_cell():
     result = Evaluation("haarmony", ["EN"], {'a,"b': {"EN": 0.1}})
     assert result.to_csv() == 'stem,EN\n"a,""b",0.1\n'
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits there")
+def test_a_full_disk_names_the_file_and_keeps_what_was_there(tmp_path):
+    import resource
+
+    path = tmp_path / "o.csv"
+    save(path, "before")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"o\.csv: cannot be written \(File too large\)"):
+            save(path, "x" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_names_of_metrics():

@@ -1,6 +1,7 @@
 """A whole comparison: what it computes, and what it does not compute twice."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from haarmony.compare import methods, run
 from haarmony.compare.run import Comparison
 from haarmony.io import read, write
 from haarmony.jobs import pairs
+from haarmony.journal import Journal
 from haarmony.metrics import score
 
 METRICS = ["EN", "VIF", "SSIM", "CIEDE2000"]
@@ -173,6 +175,34 @@ def test_scores_of_another_convention_are_kept():
     assert first.images.loc["maximum", "p1"]["VIF"] == pytest.approx(
         score(f, a, b, convention="cddfuse")["VIF"]
     )
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file that nobody can read")
+def test_pictures_that_cannot_be_read_stop_no_other():
+    compare(names=["maximum"], metrics=["EN"])
+    for place in ("report/fused/maximum/p1.png", "fused/p2.png"):
+        Path(place).unlink()
+        Path(place).symlink_to("/proc/self/mem")
+    comparison = compare(names=["maximum"], metrics=["EN"], results=["Theirs=fused"])
+    found = results(comparison)
+    assert len(comparison.failures) == 1
+    assert comparison.failures[0].startswith("Theirs, p2: fused/p2.png: cannot be read")
+    stems = [("maximum", "p1"), ("maximum", "p2"), ("maximum", "p3"), ("Theirs", "p1"), ("Theirs", "p3")]
+    assert list(found.images.index) == stems
+    assert read("report/fused/maximum/p1.png").pixels.shape == (44, 48, 3)
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_nobody_fuses_what_another_run_scores():
+    comparison = compare(names=["maximum"], metrics=["EN"])
+    with Journal(Path("report/fused.jsonl"), run.Fused), pytest.raises(BlockingIOError, match="another run"):
+        list(comparison.score())
+    scoring = comparison.score()
+    next(scoring)
+    with pytest.raises(BlockingIOError, match=r"report/fused\.jsonl: another run"):
+        compare(names=["average"], metrics=["EN"])
 
 
 @pytest.mark.usefixtures("data")

@@ -43,7 +43,6 @@ def evaluate(
     Files of the three folders go together by their stem. Colour pictures are scored by their luma.
     """
     from haarmony.compare import evaluate as scoring
-    from haarmony.io import replacing
 
     symbols = chosen(metrics, convention.value)
     found = scoring.find(a, b, fused)
@@ -67,9 +66,7 @@ def evaluate(
     result = scoring.Evaluation(convention.value, symbols, dict(sorted(images.items())))
     for target, content in ((csv, result.to_csv), (json, result.to_json)):
         if target is not None:
-            with replacing(target) as file:
-                # Names that are not UTF-8 are escaped; JSON reads the escapes as these very names.
-                file.write(content().encode(errors="backslashreplace"))
+            scoring.save(target, content())
     if not quiet:
         say(*_undefined(result))
         show(*_summary(result.mean(), len(images), convention.value))

@@ -66,6 +66,8 @@ def survey(pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Callable[[], Surveyed]
 
 
 def _survey(pair: Pair) -> Surveyed:
+    if any("\ud800" <= c <= "\udfff" for c in pair.stem):
+        raise ValueError(f"{pair.a}: has a name that is not UTF-8, which no journal can hold; rename it")
     a, b = read(pair.a).pixels, read(pair.b).pixels
     try:
         check_pair(a, b)

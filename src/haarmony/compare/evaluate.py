@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from haarmony import workers
-from haarmony.io import Picture, read
+from haarmony.io import Picture, read, replacing
 from haarmony.jobs import by_stem
 from haarmony.metrics import METRICS, resolve, score
 
@@ -207,6 +207,19 @@ def score_files(
     except ValueError as error:
         raise ValueError(f"{triple.fused}: {error}") from error
     return {symbol: float(values.get(symbol, math.nan)) for symbol in metrics}
+
+
+def save(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all. What is not UTF-8 in names is escaped as JSON reads it.
+
+    Raises:
+        OSError: It cannot be written; the message names it.
+    """
+    try:
+        with replacing(path) as file:
+            file.write(text.encode(errors="backslashreplace"))
+    except OSError as error:
+        raise type(error)(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _size(picture: Picture) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
+from haarmony.compare.evaluate import save
 from haarmony.compare.figures import bars, costs, distributions
 from haarmony.compare.pictures import picture_grid
 from haarmony.compare.radar import axes_of, radar
@@ -21,7 +22,6 @@ from haarmony.compare.ranking import Ranking, rank
 from haarmony.compare.results import Method, Results
 from haarmony.compare.style import colours
 from haarmony.compare.tables import cell, images_csv, latex, markdown, notes, ranked, table_csv
-from haarmony.io import replacing
 from haarmony.metrics import METRICS
 
 LEVEL = 0.05
@@ -109,8 +109,7 @@ def write(results: Results, out: Path) -> None:
         "report.html": render(results, ranking),
     }
     for name, content in contents.items():
-        with replacing(out / name) as file:
-            file.write(content.encode())
+        save(out / name, content)
 
 
 def _rows(results: Results, ranking: Ranking) -> list[Row]:

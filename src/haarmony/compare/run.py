@@ -158,7 +158,7 @@ class Comparison:
                 for one in self.surveyed:
                     place, key = (method.name, one.pair.stem), digest(one.sources, mark)
                     picture, entry = self._picture(method, one.pair.stem), before.get(place)
-                    if entry and entry.key == key and entry.picture == digest_file(picture):
+                    if entry and entry.key == key and entry.picture == _hash(picture):
                         self._fused[place] = entry
                         yield
                     else:
@@ -174,12 +174,13 @@ class Comparison:
     def score(self) -> Iterator[None]:
         """Score what no former run has scored, on all cores."""
         code = digest_code(haarmony, haarmony.io, haarmony.metrics)
-        with Journal(self.out / "scores.jsonl", Scores) as journal:
+        # While this one scores, no other may fuse into the same folder.
+        with Journal(self.out / "fused.jsonl", Fused), Journal(self.out / "scores.jsonl", Scores) as journal:
             before = {(entry.method, entry.stem, entry.key): entry for entry in journal.read()}
             todo = []
             for method, one in self._there():
                 place, picture = (method.name, one.pair.stem), self._picture(method, one.pair.stem)
-                key = digest(one.sources, digest_file(picture), self.convention, code)
+                key = digest(one.sources, _hash(picture), self.convention, code)
                 entry = before.get((*place, key))
                 values = entry.values if entry else {}
                 if lacking := [symbol for symbol in self.metrics if symbol not in values]:
@@ -280,6 +281,14 @@ class Comparison:
 
     def _failed(self, what: str, error: Exception) -> None:
         self.failures.append(f"{what}: {' '.join(str(error).split())}")
+
+
+def _hash(picture: Path) -> str:
+    """The file's hash; "" also where it cannot be read, which whoever scores it will say."""
+    try:
+        return digest_file(picture)
+    except OSError:
+        return ""
 
 
 @cache
