@@ -104,7 +104,7 @@ def test_best_is_bold_second_underlined_and_the_rest_plain(page):
             place = ranking.rank.loc[name, symbol]
             assert text.startswith({1: f"<b>{number}</b>", 2: f"<u>{number}</u>", 3: number}[place])
             low, high = ranking.low.loc[name, symbol], ranking.high.loc[name, symbol]
-            assert text.endswith(f"<small>{cell(symbol, low)}\u00a0– {cell(symbol, high)}</small>")
+            assert text.endswith(f"<small>{cell(symbol, low)} – {cell(symbol, high)}</small>")
     assert [row[1] for row in rows] == ["<b>1.33</b>", "<u>1.67</u>", "3.00"]
     assert [row[5:] for row in rows] == [["0.010", "–"]] * 3
     headings = re.findall(r'<th scope="col">(PSNR|MSE|SSIM) <abbr title="(\w+) is better">(.)</abbr>', page)
