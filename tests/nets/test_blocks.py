@@ -1,13 +1,20 @@
 """The attention against a plain reference, and the locality that lets a picture be tiled."""
 
 import numpy as np
+import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
 from haarmony.nets import Encoder, FusionNet, NetConfig
-from haarmony.nets.blocks import Norm, TimestepEmbedding, TransposedAttention, windowed_attention
+from haarmony.nets.blocks import (
+    GatedConvolution,
+    Norm,
+    TimestepEmbedding,
+    TransposedAttention,
+    windowed_attention,
+)
 from haarmony.nets.cross_attention import CrossAttention
-from haarmony.nets.wavelet import HaarTransformerBlock
+from haarmony.nets.wavelet import HaarTransformerBlock, TransformerBlock
 
 SMALL = NetConfig(width=8, heads=2, condition_channels=8, step_width=8, denoiser_depth=1, refiner_depth=1)
 
@@ -72,10 +79,14 @@ def test_timestep_embedding_tells_neighbouring_steps_apart():
     np.testing.assert_allclose(embedding.omega[[0, -1]], [1, 1e-4], rtol=1e-2)
 
 
-def test_far_away_pixels_do_not_reach_a_position():
+SWITCHES = [{}, {"wavelet": False}, {"attention": False}, {"cross_attention": False}]
+
+
+@pytest.mark.parametrize("switched", SWITCHES, ids=str)
+def test_far_away_pixels_do_not_reach_a_position(switched):
     """What the encoder says of a crop is what it says of the whole, away from the crop's border."""
     torch.manual_seed(3)
-    encoder = Encoder(16, width=8, depth=1, heads=2, channels=8).eval()
+    encoder = Encoder(SMALL.model_copy(update=switched)).eval()
     z = torch.randn(3, 1, 16, 96, 96)
     with torch.inference_mode():
         whole = encoder(*z)
@@ -103,9 +114,34 @@ def test_cross_attention_answers_with_the_other_modality():
     torch.testing.assert_close(b_3, b_1)
 
 
+@pytest.mark.parametrize(
+    ("switched", "gone"),
+    [
+        ({"wavelet": False}, ".detail_"),
+        ({"attention": False}, ".temperature"),
+        ({"cross_attention": False}, "cross."),
+    ],
+)
+def test_what_is_switched_off_is_not_there(switched, gone):
+    names = [[*FusionNet(SMALL.model_copy(update=update)).encoder.state_dict()] for update in ({}, switched)]
+    whole, part = (
+        [name for name in one if gone in name and "cross." not in name.replace(gone, "")] for one in names
+    )
+    assert whole
+    assert not part
+
+
+def test_without_a_refiner_the_estimate_is_the_result():
+    net = FusionNet(SMALL.model_copy(update={"refiner_depth": 0}))
+    z = torch.randn(1, 16, 8, 8)
+    assert net.refiner(z, torch.zeros(1, 56, 8, 8), torch.tensor([7])) is z
+    assert not list(net.refiner.parameters())
+
+
 def test_every_weight_of_the_blocks_matters():
     torch.manual_seed(5)
-    for block in (HaarTransformerBlock(8, heads=2), TransposedAttention(8, heads=2)):
+    blocks = [HaarTransformerBlock(8, heads=2), TransposedAttention(8, heads=2), TransformerBlock(8, heads=2)]
+    for block in (*blocks, GatedConvolution(8)):
         block(torch.randn(1, 8, 32, 32)).square().sum().backward()
         unused = [
             name for name, p in block.named_parameters() if p.grad is None or not p.grad.abs().max() > 0

@@ -7,7 +7,7 @@ from torch import nn
 from haarmony.nets.config import NetConfig
 from haarmony.nets.denoiser import Denoiser
 from haarmony.nets.encoder import Encoder
-from haarmony.nets.refiner import Refiner
+from haarmony.nets.refiner import Refiner, Unrefined
 
 __all__ = ["Denoiser", "Encoder", "FusionNet", "NetConfig", "Refiner"]
 
@@ -20,12 +20,10 @@ class FusionNet(nn.Module):
         latent = config.latent_channels
         condition = config.condition_channels + 3 * latent
         self.config = config
-        self.encoder = Encoder(
-            latent,
-            width=config.width,
-            depth=config.depth,
-            heads=config.heads,
-            channels=config.condition_channels,
-        )
+        self.encoder = Encoder(config)
         self.denoiser = Denoiser(latent, condition, width=config.step_width, depth=config.denoiser_depth)
-        self.refiner = Refiner(latent, condition, width=config.step_width, depth=config.refiner_depth)
+        self.refiner = (
+            Refiner(latent, condition, width=config.step_width, depth=config.refiner_depth)
+            if config.refiner_depth
+            else Unrefined()
+        )

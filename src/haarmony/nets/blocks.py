@@ -106,6 +106,19 @@ class TransposedAttention(nn.Module):
         return self.out(windowed_attention(q, k, v, self.temperature, cell=self.cell))
 
 
+class GatedConvolution(nn.Module):
+    """W_out (GELU(D_1 x) ⊙ D_2 x), depth-wise 3×3: in the place of an attention that is switched off."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gate = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.value = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
+        return self.out(F.gelu(self.gate(x)) * self.value(x))
+
+
 class FeedForward(nn.Module):
     """GDFN, the gated depth-wise feed-forward: W_out (GELU(D_1 W_1 x) ⊙ D_2 W_2 x)."""
 

@@ -21,7 +21,10 @@ class NetConfig(BaseModel):
     condition_channels: int = Field(48, ge=4)
     step_width: int = Field(64, ge=4, description="channels of the denoiser and the refiner")
     denoiser_depth: int = Field(3, ge=1)
-    refiner_depth: int = Field(5, ge=1)
+    refiner_depth: int = Field(5, ge=0, description="0: no refiner, the one-step estimate as it is")
+    wavelet: bool = Field(True, description="blocks work on Haar bands; False: on the features as they are")
+    attention: bool = Field(True, description="self-attention; False: a gated convolution in its place")
+    cross_attention: bool = Field(True, description="False: the branches meet in the merge alone")
 
     @model_validator(mode="after")
     def _consistent(self) -> NetConfig:

@@ -11,28 +11,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from haarmony.nets.config import NetConfig
 from haarmony.nets.cross_attention import CrossAttention
-from haarmony.nets.wavelet import HaarTransformerBlock
+from haarmony.nets.wavelet import HaarTransformerBlock, TransformerBlock
 
 
 class Encoder(nn.Module):
-    """(z_a, z_b, z_max) → condition, (B, `channels` + 3 · `latent_channels`, h, w)."""
+    """(z_a, z_b, z_max) → condition, (B, `condition_channels` + 3 · `latent_channels`, h, w)."""
 
-    def __init__(self, latent_channels: int, *, width: int, depth: int, heads: int, channels: int) -> None:
+    def __init__(self, config: NetConfig) -> None:
         super().__init__()
-        self.branch_a = _branch(latent_channels, width=width, depth=depth, heads=heads)
-        self.branch_b = _branch(latent_channels, width=width, depth=depth, heads=heads)
-        self.cross = CrossAttention(width, heads=heads)
-        self.after_a = HaarTransformerBlock(width, heads=heads)
-        self.after_b = HaarTransformerBlock(width, heads=heads)
-        self.merge = nn.Conv2d(2 * width, channels, 1)
+        self.branch_a, self.branch_b = _branch(config), _branch(config)
+        self.cross = CrossAttention(config.width, heads=config.heads) if config.cross_attention else None
+        self.after_a, self.after_b = _block(config), _block(config)
+        self.merge = nn.Conv2d(2 * config.width, config.condition_channels, 1)
 
     def forward(self, z_a: Tensor, z_b: Tensor, z_max: Tensor) -> Tensor:  # (B, latent, h, w) each
-        a, b = self.cross(self.branch_a(z_a), self.branch_b(z_b))
+        a, b = self.branch_a(z_a), self.branch_b(z_b)
+        if self.cross is not None:
+            a, b = self.cross(a, b)
         features = self.merge(torch.cat([self.after_a(a), self.after_b(b)], dim=1))
         return torch.cat([features, z_a, z_b, z_max], dim=1)
 
 
-def _branch(latent_channels: int, *, width: int, depth: int, heads: int) -> nn.Sequential:
-    blocks = [HaarTransformerBlock(width, heads=heads) for _ in range(depth)]
-    return nn.Sequential(nn.Conv2d(latent_channels, width, 3, padding=1), *blocks)
+def _branch(config: NetConfig) -> nn.Sequential:
+    blocks = (_block(config) for _ in range(config.depth))
+    return nn.Sequential(nn.Conv2d(config.latent_channels, config.width, 3, padding=1), *blocks)
+
+
+def _block(config: NetConfig) -> nn.Module:
+    kind = HaarTransformerBlock if config.wavelet else TransformerBlock
+    return kind(config.width, heads=config.heads, attention=config.attention)

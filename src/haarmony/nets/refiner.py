@@ -5,7 +5,7 @@ It corrects: x̄_0 = x̃_0 + n(x̃_0, condition, t), and the correction starts a
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from haarmony.nets.denoiser import StepNetwork
 
@@ -15,3 +15,10 @@ class Refiner(StepNetwork):
 
     def forward(self, z: Tensor, condition: Tensor, t: Tensor) -> Tensor:
         return z + super().forward(z, condition, t)
+
+
+class Unrefined(nn.Module):
+    """No refiner: x̄_0 = x̃_0."""
+
+    def forward(self, z: Tensor, condition: Tensor, t: Tensor) -> Tensor:
+        return z

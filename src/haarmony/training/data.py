@@ -134,9 +134,12 @@ def load_training(config: DataConfig, out: Path) -> list[Training]:
 def draw(sets: list[Training], rng: np.random.Generator, *, batch: int, crop: int) -> Batch:
     """A batch of random crops, every set equally often: flipped, turned by quarter turns, dimmed, noisy."""
     crops = [_draw_one(sets[rng.integers(len(sets))], rng, crop=crop) for _ in range(batch)]
-    pictures = (np.stack([one[i] for one, _ in crops])[:, None] for i in range(5))
-    functional = np.array([float(of.functional) for _, of in crops], np.float32)
-    return Batch(*pictures, functional, np.array([of.target for _, of in crops], np.float32))
+    a, b, clean_a, clean_b, target = (np.stack([one[i] for one, _ in crops])[:, None] for i in range(5))
+    functional, trust = (
+        np.array([float(getattr(of, name)) for _, of in crops], np.float32)
+        for name in ("functional", "target")
+    )
+    return Batch(a, b, clean_a, clean_b, target, functional, trust)
 
 
 def _draw_one(training: Training, rng: np.random.Generator, *, crop: int) -> tuple[list[np.ndarray], PairSet]:
