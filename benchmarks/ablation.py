@@ -1,0 +1,144 @@
+"""Train the network without each of its parts under one budget, and print what each is worth.
+
+    python benchmarks/ablation.py RECIPE DATA -o RUNS [--minutes 15] [--only NAME,…]
+
+Every variant is the recipe with one thing changed, trained with the recipe's seed for the same time; the
+learning rate falls over as many steps as fit, by a short trial. Scores are means over the validation split,
+`cddfuse` convention, as differences from the full network's; of the full network also the numbers of steps
+and the samplers. A variant that RUNS holds already is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from haarmony import settings
+from haarmony.training import checkpoint, train, validation
+from haarmony.training.loop import LOG_EVERY
+from haarmony.training.recipe import Recipe
+
+FULL = "full network"
+METRIC_TERMS = (
+    *("ssim", "ssim_floor", "vif", "vif_floor", "qabf", "qabf_floor", "scd", "scd_floor", "sf_floor"),
+    *("rank", "function"),
+)
+VARIANTS: dict[str, dict[str, Any]] = {
+    FULL: {},
+    "without the wavelet": {"net": {"wavelet": False}},
+    "without Restormer attention": {"net": {"attention": False}},
+    "without cross-attention": {"net": {"cross_attention": False}},
+    "without the refiner": {"net": {"refiner_depth": 0}},
+    "without the raised prior": {"prior": {"ascent": None}},
+    "without metric terms": {
+        "loss": {**dict.fromkeys(METRIC_TERMS, 0.0), "ssim": 2.0, "maximum": 10.0, "gradient": 5.0}
+    },
+}
+SAMPLING: dict[str, dict[str, Any]] = {
+    **{f"DDIM, {steps} steps": {"steps": steps} for steps in (1, 2, 4, 8, 25)},
+    **{f"DDPM, {steps} steps": {"steps": steps, "sampler": "ddpm"} for steps in (2, 4, 25)},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[*VARIANTS])
+    options = parser.parse_args()
+
+    recipe = settings.load(options.recipe, Recipe)
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": str(options.data)})})
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, tuple[int, validation.Scores]] = {}
+    for name in dict.fromkeys([FULL, *options.only]):
+        folder = options.out / name.replace(" ", "-")
+        if not (folder / "done.json").exists():
+            trained(changed(recipe, VARIANTS[name]), folder, options.out / "prior", 60 * options.minutes)
+        done = json.loads((folder / "done.json").read_text())
+        rows[name] = done["steps"], done["scores"]
+        show(name, rows)
+    net = checkpoint.load_best(options.out / FULL.replace(" ", "-") / "best", recipe.net)
+    pairs = validation.load(recipe)
+    for name, update in SAMPLING.items():
+        sampled = recipe.model_copy(update={"diffusion": recipe.diffusion.model_copy(update=update)})
+        rows[name] = 0, validation.score(net, sampled, pairs)[0]
+        show(name, rows)
+
+
+def changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    """The recipe with other values in some of its tables."""
+    update = {table: getattr(recipe, table).model_copy(update=values) for table, values in changes.items()}
+    if changes.get("prior") == {"ascent": None}:
+        sets = tuple(one.model_copy(update={"ascend": False}) for one in recipe.data.sets)
+        update["data"] = recipe.data.model_copy(update={"sets": sets})
+    return recipe.model_copy(update=update)
+
+
+def trained(recipe: Recipe, folder: Path, prior: Path, seconds: float) -> None:
+    """Train for `seconds`, targets and validation left out, and leave the scores in FOLDER/done.json."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    if prior.exists():  # most variants share their targets
+        shutil.copytree(prior, folder / "prior")
+    steps = max(1, round(seconds / seconds_a_step(recipe, folder)))
+    if not prior.exists():
+        shutil.copytree(folder / "prior", prior)
+    run(recipe, folder, steps, report=print)
+    scores = json.loads((folder / "best" / "scores.json").read_text())
+    (folder / "done.json").write_text(json.dumps({"steps": steps, "scores": scores}))
+
+
+def seconds_a_step(recipe: Recipe, folder: Path) -> float:
+    """Time of one step, from the first two lines that training reports of its steps."""
+    times: list[float] = []
+
+    def report(line: str) -> None:
+        if line.startswith("step "):
+            times.append(time.monotonic())
+        if len(times) == 2:
+            raise EnoughError
+
+    try:
+        run(recipe, folder, 10 * LOG_EVERY, report=report)
+    except EnoughError:
+        pass
+    return (times[1] - times[0]) / LOG_EVERY
+
+
+class EnoughError(Exception):
+    """Stops a trial."""
+
+
+def run(recipe: Recipe, folder: Path, steps: int, *, report: Callable[[str], None]) -> None:
+    optimiser = recipe.optimiser.model_copy(update={"steps": steps})
+    once = recipe.validation.model_copy(update={"every": steps})
+    path = folder / "variant.toml"
+    settings.dump(path, recipe.model_copy(update={"optimiser": optimiser, "validation": once}))
+    train(path, out=folder, report=report)
+
+
+def show(name: str, rows: dict[str, tuple[int, validation.Scores]]) -> None:
+    """One line a variant: its steps, then every set's scores, the full network's as they are."""
+    full, (steps, scores) = rows[FULL][1], rows[name]
+    columns = [f"{of} {metric}" for of, row in full.items() for metric in row]
+    if name == FULL:
+        print("| variant | steps | " + " | ".join(columns) + " |")
+        print("|---" * (len(columns) + 2) + "|")
+    values = [
+        f"{row[metric]:.3f}" if name == FULL else f"{row[metric] - full[of][metric]:+.3f}"
+        for of, row in scores.items()
+        for metric in row
+    ]
+    print(f"| {name} | {steps or ''} | " + " | ".join(values) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
