@@ -138,10 +138,17 @@ def test_refused_pictures(triple, change, message):
             metric(change(f), a, b)
 
 
-@pytest.mark.parametrize("shape", [(52,), (0, 61), (2, 2, 52, 61), (1, 1, 1, 52, 61)])
+@pytest.mark.parametrize("shape", [(), (52,), (0, 61), (2, 2, 52, 61), (1, 1, 1, 52, 61)])
 def test_refused_shapes(shape):
     with pytest.raises(ValueError, match="metrics take"):
         score(*[np.zeros(shape, np.uint8)] * 3)
+
+
+def test_refused_mixtures(triple):
+    f, a, b = triple
+    for call in (score, vif):
+        with pytest.raises(ValueError, match="array libraries differ: f torch, a NumPy, b NumPy; convert"):
+            call(torch.tensor(f), a, b)
 
 
 def test_refused_names(triple):
@@ -206,3 +213,30 @@ def test_metrics_import_neither_torch_nor_scipy():
 def test_overshoot_of_a_network_is_no_error(triple):
     f, a, b = (torch.tensor(x / 255.0) for x in triple)
     assert vif((1.1 * f).requires_grad_(), a, b) > vif(f, a, b)
+
+
+WILD = {
+    "black": lambda rng, y, x: 0 * x,
+    "white": lambda rng, y, x: 0 * x + 255,
+    "checks": lambda rng, y, x: (y + x) % 2 * 255,
+    "blocks": lambda rng, y, x: (y // 4 + x // 4) % 2 * 255,
+    "hot pixel": lambda rng, y, x: 255 * ((y == y.max() // 2) & (x == x.max() // 3)),
+    "noise": lambda rng, y, x: rng.integers(0, 256, x.shape),
+    "slope": lambda rng, y, x: x * 255 // max(x.max(), 1),
+}
+
+
+@pytest.mark.parametrize("f", WILD)
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_wild_pictures_stay_in_range(f, convention):
+    """In our convention all lie in the declared range but for rounding; in no convention is any undefined."""
+    rng = np.random.default_rng(5)
+    names = [(a, b) for a in WILD for b in WILD if a <= b][::3]
+    for (h, w), (a, b) in zip(rng.integers(1, 60, (len(names), 2)), names, strict=True):
+        y, x = np.mgrid[:h, :w]
+        pictures = (WILD[name](rng, y, x).astype(np.uint8) for name in (f, a, b))
+        for symbol, value in score(*pictures, convention=convention).items():
+            low, high = METRICS[symbol].range if convention == "haarmony" else (-np.inf, np.inf)
+            rounding = 1e-6 * max(abs(bound) for bound in (low, high, 1.0) if np.isfinite(bound))
+            if symbol != "CIEDE2000":  # which has no coloured source here
+                assert low - rounding <= value <= high + rounding, (symbol, a, b, h, w)

@@ -201,7 +201,7 @@ def score(
     check_convention(convention)
     lumas = {name: to_grey(x, name=name) for name, x in (("f", f), ("a", a), ("b", b))}
     if metrics is None:
-        room = min(lumas["f"].shape[-2:])
+        room = min(lumas["f"].shape[-2:], default=0)
         metrics = [
             symbol
             for symbol, metric in METRICS.items()

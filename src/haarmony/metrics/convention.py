@@ -132,11 +132,15 @@ def prepare(pictures: Mapping[str, Any], *metrics: Limits) -> list[Any]:
     """Pictures that belong together as (B, H, W) grey levels of one type, for metrics of these limits.
 
     Raises:
-        ValueError: as `grey_levels`, or unequal shapes, or smaller than a metric can do with.
+        ValueError: as `grey_levels`, or unequal shapes, NumPy beside torch, or smaller than a metric can do
+            with.
     """
     shapes = {name: tuple(x.shape) for name, x in pictures.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError("shapes differ: " + ", ".join(f"{name} {shape}" for name, shape in shapes.items()))
+    if len({is_torch_array(x) for x in pictures.values()}) > 1:
+        kinds = (f"{name} {'torch' if is_torch_array(x) else 'NumPy'}" for name, x in pictures.items())
+        raise ValueError(f"array libraries differ: {', '.join(kinds)}; convert them to one")
     levels = [grey_levels(x, name=name) for name, x in pictures.items()]
     H, W = levels[0].shape[1:]
     for metric in metrics:

@@ -24,7 +24,8 @@ def entropy(counts: Int[np.ndarray, " n"]) -> float:
 
 def _information(x: np.ndarray, y: np.ndarray, top: int = 255) -> float:
     joint = np.bincount((np.minimum(x, top).astype(np.uint16) * 256 + np.minimum(y, top)).ravel())
-    return entropy(np.bincount(x.ravel())) + entropy(np.bincount(y.ravel())) - entropy(joint)
+    both = entropy(np.bincount(x.ravel())) + entropy(np.bincount(y.ravel()))
+    return max(both - entropy(joint), 0.0)  # below it by rounding alone
 
 
 @on_pictures()
@@ -89,7 +90,7 @@ def nmi(
 
     def shared(x: np.ndarray, y: np.ndarray) -> float:
         both = entropy(np.bincount(x.ravel())) + entropy(np.bincount(y.ravel()))
-        return 2 * max(_information(x, y), 0.0) / both if both else 0.0
+        return 2 * _information(x, y) / both if both else 0.0
 
     levels = (eight_bit(x) for x in (f, a, b))
     return np.array([shared(x, y) + shared(x, z) for x, y, z in zip(*levels, strict=True)])
