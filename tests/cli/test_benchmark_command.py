@@ -40,6 +40,15 @@ def test_a_name_that_is_no_text_is_refused_and_the_rest_reported(run):
 
 
 @pytest.mark.usefixtures("here")
+def test_a_name_that_no_font_has_brings_no_warnings(run):
+    Path("theirs").mkdir()
+    write("theirs/p1.png", np.eye(20, 18, dtype=np.uint8))
+    code, out, _ = run(*COMMAND, "--methods", "maximum", "--results", "\U00012000\U0001f9e0=theirs")
+    assert (code, out) == (1, ["report/report.html: 2 methods, 3 pairs"])  # p2 and p3 are missing
+    assert "\U00012000\U0001f9e0" in Path("report/report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("here")
 def test_failures_are_said_where_no_report_can_be_written(run):
     Path("pet/p3.png").write_bytes(b"nonsense")
     Path("report/report.html").mkdir(parents=True)

@@ -233,6 +233,8 @@ def test_methods_by_name(tmp_path):
         methods.find(["cddfuse"])
     with pytest.raises(ValueError, match="results 'x' are not NAME=DIR"):
         methods.elsewhere("x")
+    with pytest.raises(ValueError, match=r"results 'a\\nb=x' have a name that cannot be printed"):
+        methods.elsewhere("a\nb=x")
     with pytest.raises(NotADirectoryError, match="nowhere: there is no such folder"):
         methods.elsewhere("x=nowhere")
     assert methods.elsewhere(f"x={tmp_path}").folder == str(tmp_path)

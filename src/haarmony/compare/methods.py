@@ -68,6 +68,8 @@ def elsewhere(text: str) -> Method:
     name, _, folder = text.partition("=")
     if not (name and folder):
         raise ValueError(f"results {text!r} are not NAME=DIR, such as CDDFuse=their-results/")
+    if not name.isprintable():
+        raise ValueError(f"results {text!r} have a name that cannot be printed; use letters and signs")
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"{folder}: there is no such folder")
     return Method(name, name, "results", folder=folder)

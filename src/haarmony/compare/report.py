@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -106,8 +107,10 @@ def write(results: Results, out: Path) -> None:
         "images.csv": images_csv(results),
         "table.md": markdown(results, ranking),
         "table.tex": latex(results, ranking),
-        "report.html": render(results, ranking),
     }
+    with warnings.catch_warnings():  # a box stands for what no font has; the page's own text is complete
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        contents["report.html"] = render(results, ranking)
     for name, content in contents.items():
         save(out / name, content)
 
