@@ -49,6 +49,14 @@ def test_a_name_that_no_font_has_brings_no_warnings(run):
 
 
 @pytest.mark.usefixtures("here")
+def test_what_a_split_names_and_the_folders_lack_is_named(run):
+    Path("s.json").write_text('{"h": {"val": ["p1", "p2", "p8", "p9"]}}')
+    code, out, err = run(*COMMAND, "--methods", "maximum", "--split", "s.json:h/val", "--quiet")
+    assert (code, out, err) == (0, [], ["in s.json:h/val but not in the folders: p8, p9"])
+    assert "2 pairs (val of h (s.json), 2 of its 4 pairs missing)" in Path("report/table.md").read_text()
+
+
+@pytest.mark.usefixtures("here")
 def test_failures_are_said_where_no_report_can_be_written(run):
     Path("pet/p3.png").write_bytes(b"nonsense")
     Path("report/report.html").mkdir(parents=True)

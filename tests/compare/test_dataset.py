@@ -21,13 +21,15 @@ def found(data):
 
 
 def test_all_pairs(found):
-    assert take(found, None) == (list(found), "all pairs")
+    assert take(found, None) == (list(found), "all pairs", [])
 
 
 def test_a_split_takes_the_pairs_there_are(found):
-    taken, name = take(found, "splits.json:harvard/X/val")
+    taken, name, missing = take(found, "splits.json:harvard/X/val")
     assert [pair.stem for pair in taken] == ["p2", "p3"]
-    assert name == "val of harvard/X (splits.json)"
+    assert name == "val of harvard/X (splits.json), 1 of its 3 pairs missing"
+    assert missing == ["p9"]
+    assert take(found, "splits.json:harvard/X/train")[1:] == ("train of harvard/X (splits.json)", [])
 
 
 @pytest.mark.parametrize(

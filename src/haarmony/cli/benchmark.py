@@ -59,7 +59,7 @@ def benchmark(
             raise NotADirectoryError(f"{place}: is a file; a benchmark takes two folders")
     jobs.check(a, b, out)
     found = jobs.pairs(a, b)
-    pairs, part = dataset.take(found.pairs, split)
+    pairs, part, missing = dataset.take(found.pairs, split)
     symbols = chosen(metrics, convention.value, default=COLUMNS)
     compared = known.find(known.shipped() if methods is None else listed(methods))
     compared += [known.elsewhere(text) for text in results or ()]
@@ -75,6 +75,8 @@ def benchmark(
     )
     if not quiet and split is None:
         say(*unpaired(a, b, found, most=len(found.only_a) + len(found.only_b)))
+    if missing:
+        say(f"in {split} but not in the folders: {', '.join(missing)}")
     out.mkdir(parents=True, exist_ok=True)
     _through(comparison, comparison.survey(), total=len(pairs), quiet=quiet, label="pairs read")
     fused = sum(method.kind != "results" for method in compared) * len(comparison.surveyed)

@@ -29,8 +29,8 @@ class Surveyed:
     """Entropy of the source that has less of it, in bits."""
 
 
-def take(pairs: Sequence[Pair], split: str | None) -> tuple[list[Pair], str]:
-    """The pairs of a split, and how to call it.
+def take(pairs: Sequence[Pair], split: str | None) -> tuple[list[Pair], str, list[str]]:
+    """The pairs of a split, how to call it, and the stems that it names and the folders lack.
 
     Args:
         pairs: All pairs of two folders.
@@ -42,7 +42,7 @@ def take(pairs: Sequence[Pair], split: str | None) -> tuple[list[Pair], str]:
         OSError: The file cannot be read.
     """
     if split is None:
-        return list(pairs), "all pairs"
+        return list(pairs), "all pairs", []
     place, _, wanted = split.rpartition(":")
     if not place or "/" not in wanted:
         raise ValueError(f"split {split!r} is not FILE:NAME/PART, such as splits.json:harvard/CT-MRI/val")
@@ -57,7 +57,9 @@ def take(pairs: Sequence[Pair], split: str | None) -> tuple[list[Pair], str]:
     if not taken:
         raise ValueError(f"{place}: no pair of the folders is in {wanted}")
     name, _, part = wanted.rpartition("/")
-    return taken, f"{part} of {name} ({Path(place).name})"
+    missing = sorted(map(str, parts[wanted] - {pair.stem for pair in taken}))
+    lacking = f", {len(missing)} of its {len(parts[wanted])} pairs missing" if missing else ""
+    return taken, f"{part} of {name} ({Path(place).name}){lacking}", missing
 
 
 def survey(pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Callable[[], Surveyed]]]:
