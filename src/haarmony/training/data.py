@@ -159,7 +159,7 @@ def _draw_one(training: Training, rng: np.random.Generator, *, crop: int) -> tup
     if flip:
         pictures = [np.fliplr(picture) for picture in pictures]
     a, b, target = (np.ascontiguousarray(picture) for picture in pictures)
-    if rng.random() < training.set.dim:
+    if training.set.dim and rng.random() < training.set.dim:
         lost = np.float32(1 - rng.uniform(0.25, 1)) * a
         a, target = a - lost, np.maximum(target - lost, np.minimum(target, b))  # what b lent keeps its light
     seen = [_with_noise(x, rng, most=training.set.noise) for x in (a, b)]
