@@ -76,7 +76,7 @@ def test_too_small_a_picture_is_named():
     for name in ("mri", "pet", "fused"):
         write(f"{name}/p1.png", np.zeros((40, 48), np.uint8))
     triple = find(*PLACES).triples[0]
-    with pytest.raises(ValueError, match=r"fused/p1\.png: vif needs at least 41×41 pixels, these are 40×48"):
+    with pytest.raises(ValueError, match=r"fused/p1\.png: is 48×40, VIF needs at least 41×41"):
         score_files(triple, convention="haarmony", metrics=["VIF"])
     assert score_files(triple, convention="haarmony", metrics=["EN"]) == {"EN": 0}
     lenient = score_files(triple, convention="haarmony", metrics=["EN", "VIF"], lenient=True)

@@ -202,6 +202,9 @@ def score_files(
             raise ValueError(f"{triple.fused}: is {_size(fused)}, its source {path} is {_size(source)}")
     side = min(fused.pixels.shape[:2])
     fitting = [symbol for symbol in metrics if not lenient or METRICS[symbol].smallest <= side]
+    for symbol in fitting:
+        if side < (n := METRICS[symbol].smallest):
+            raise ValueError(f"{triple.fused}: is {_size(fused)}, {symbol} needs at least {n}×{n}")
     try:
         values = score(fused.pixels, a.pixels, b.pixels, convention=convention, metrics=fitting)
     except ValueError as error:
