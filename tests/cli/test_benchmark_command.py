@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haarmony.io import write
+from haarmony.io import read, write
 
 COMMAND = ("benchmark", "--a", "mri", "--b", "pet", "-o", "report", "--metrics", "EN, SD")
 
@@ -57,9 +57,20 @@ def test_what_a_split_names_and_the_folders_lack_is_named(run):
 
 
 @pytest.mark.usefixtures("here")
+def test_a_folder_of_other_things_is_left_alone(run):
+    Path("mine").mkdir()
+    write("mine/p1.png", read("mri/p1.png"))
+    code, out, err = run("benchmark", "--a", "mri", "--b", "pet", "-o", "mine", "--methods", "maximum")
+    assert (code, out, len(err)) == (2, [], 1)
+    assert err[0].startswith("haarmony: mine: holds other things; name a new or an empty folder")
+    assert [path.name for path in Path("mine").iterdir()] == ["p1.png"]
+
+
+@pytest.mark.usefixtures("here")
 def test_failures_are_said_where_no_report_can_be_written(run):
     Path("pet/p3.png").write_bytes(b"nonsense")
     Path("report/report.html").mkdir(parents=True)
+    Path("report/fused.jsonl").touch()
     code, out, err = run(*COMMAND, "--methods", "maximum", "--quiet")
     assert (code, out) == (2, [])
     assert len(err) == 2

@@ -87,11 +87,11 @@ def test_distributions_hold_every_finite_value_and_the_quartiles():
     results, ranking = comparison({"PSNR": {"a": values, "b": [NAN] * 7}})
     (axes,) = draw(distributions, results, ranking, "PSNR").axes
     (points,) = axes.collections
-    assert np.asarray(points.get_offsets())[:, 0] == pytest.approx([1, 2, 3, 4, 5])
+    assert np.asarray(points.get_offsets())[:, 0] == pytest.approx(values[:5])
     assert np.abs(points.get_offsets()[:, 1]).max() < 0.5  # inside the method's row
-    assert [(box.get_x(), box.get_width()) for box in axes.patches] == [(2, 2)]
-    assert list(axes.lines[1].get_xdata()) == [3, 3]
-    assert "PSNR/16 ↑" in texts(axes)
+    assert [(box.get_x(), box.get_width()) for box in axes.patches] == [(32, 32)]
+    assert list(axes.lines[1].get_xdata()) == [48, 48]
+    assert "PSNR ↑" in texts(axes)
 
 
 def test_costs_leave_out_what_was_not_run_here():

@@ -52,7 +52,7 @@ def benchmark(
     from haarmony.compare import dataset, report
     from haarmony.compare import methods as known
     from haarmony.compare.provenance import provenance
-    from haarmony.compare.run import COLUMNS, Comparison
+    from haarmony.compare.run import COLUMNS, FUSED, Comparison
 
     for place in (a, b):
         if place.is_file():
@@ -77,6 +77,8 @@ def benchmark(
         say(*unpaired(a, b, found, most=len(found.only_a) + len(found.only_b)))
     if missing:
         say(f"in {split} but not in the folders: {', '.join(missing)}")
+    if out.is_dir() and any(out.iterdir()) and not (out / FUSED).exists():
+        raise ValueError(f"{out}: holds other things; name a new or an empty folder, or a report's")
     out.mkdir(parents=True, exist_ok=True)
     _through(comparison, comparison.survey(), total=len(pairs), quiet=quiet, label="pairs read")
     fused = sum(method.kind != "results" for method in compared) * len(comparison.surveyed)

@@ -2,8 +2,8 @@
 
 Every function returns an SVG file that needs nothing else: letters are shapes, there is no date in it, and
 the same comparison gives the same bytes. Methods stand in the order of their mean rank and keep one colour
-throughout (`style.colours`). PSNR is shown as PSNR/16, the thesis's custom, and labelled so. What has no
-finite number is left blank.
+throughout (`style.colours`). Bars and radar show PSNR as PSNR/16, the thesis's custom, and say so. What has
+no finite number is left blank.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def bars(results: Results, ranking: Ranking, *, narrow: bool = False) -> Figure:
         for y, method in enumerate(methods):
             text = number(symbol, mean[y] * share, convention=results.convention)
             _number(axes, y, text, bold=method.name in ranking.best[symbol])
-        _title(axes, arrowed(symbol), METRICS[symbol].unit_in(results.convention))
+        _title(axes, arrowed(symbol), "" if share > 1 else METRICS[symbol].unit_in(results.convention))
         _values(axes, [0.0, *mean, *low, *high])
     return figure
 
@@ -92,7 +92,7 @@ def distributions(results: Results, ranking: Ranking, metric: str) -> Figure:
     """
     methods, paint = ranked(results, ranking), colours(results, ranking)
     figure, (axes,) = _panels(methods, 1, 1, narrow=True, numbers=False)
-    values = results.images[metric] / SHARES.get(metric, 1)
+    values = results.images[metric]
     for y, method in enumerate(methods):
         x = values.xs(method.name, level=0).to_numpy(float)
         x = x[np.isfinite(x)]
@@ -107,7 +107,7 @@ def distributions(results: Results, ranking: Ranking, metric: str) -> Figure:
         axes.add_patch(Rectangle((low, y - 0.36), high - low, 0.72, fc=colour, alpha=0.25, lw=0))
         axes.scatter(x, y + 0.6 * jitter, s=7, color=colour, alpha=0.8, lw=0)
         axes.plot([middle] * 2, [y - 0.36, y + 0.36], color=INK, lw=1.6, solid_capstyle="butt")
-    _title(axes, arrowed(metric), METRICS[metric].unit_in(results.convention))
+    _title(axes, arrowed(metric, shared=False), METRICS[metric].unit_in(results.convention))
     _values(axes, values)
     return figure
 

@@ -36,6 +36,9 @@ COLUMNS = ("EN", "SD", "SF", "MI", "SCD", "VIF", "Qabf", "SSIM", "PSNR", "SCC", 
 """What is compared by default: the columns of published tables, and what they leave out."""
 
 
+FUSED, SCORES = "fused.jsonl", "scores.jsonl"
+
+
 class Fused(Line):
     """One pair, fused by one method."""
 
@@ -148,7 +151,7 @@ class Comparison:
 
     def fuse(self) -> Iterator[None]:
         """Fuse what no former run has fused, one method after the other, alone in a process of its own."""
-        with Journal(self.out / "fused.jsonl", Fused) as journal:
+        with Journal(self.out / FUSED, Fused) as journal:
             before = {(entry.method, entry.stem): entry for entry in journal.read()}
             for method in self.methods:
                 if method.kind == "results":
@@ -175,7 +178,7 @@ class Comparison:
         """Score what no former run has scored, on all cores."""
         code = digest_code(haarmony, haarmony.io, haarmony.metrics)
         # While this one scores, no other may fuse into the same folder.
-        with Journal(self.out / "fused.jsonl", Fused), Journal(self.out / "scores.jsonl", Scores) as journal:
+        with Journal(self.out / FUSED, Fused), Journal(self.out / SCORES, Scores) as journal:
             before = {(entry.method, entry.stem, entry.key): entry for entry in journal.read()}
             todo = []
             for method, one in self._there():

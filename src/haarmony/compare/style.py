@@ -83,9 +83,9 @@ def place(
     return x / across, y / up, width / across, height / up
 
 
-def arrowed(symbol: str) -> str:
-    """A metric as charts name it, with the direction that is better: "Nabf ↓", "PSNR/16 ↑"."""
-    share = f"/{SHARES[symbol]}" if symbol in SHARES else ""
+def arrowed(symbol: str, *, shared: bool = True) -> str:
+    """A metric as charts name it, with the direction that is better: "Nabf ↓", "PSNR/16 ↑" where `shared`."""
+    share = f"/{SHARES[symbol]}" if shared and symbol in SHARES else ""
     return f"{symbol}{share} {'↓' if METRICS[symbol].direction == 'lower' else '↑'}"
 
 
