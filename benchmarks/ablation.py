@@ -3,9 +3,10 @@
     python benchmarks/ablation.py RECIPE DATA -o RUNS [--minutes 15] [--only NAME,…]
 
 Every variant is the recipe with one thing changed, trained with the recipe's seed for the same time; the
-learning rate falls over as many steps as fit, by a short trial. Scores are means over the validation split,
-`cddfuse` convention, as differences from the full network's; of the full network also the numbers of steps
-and the samplers. A variant that RUNS holds already is not trained again.
+learning rate falls, and the recipe's phases begin, over as many steps as fit, by a short trial. Scores are
+means over the validation split, `cddfuse` convention, as differences from the full network's; of the full
+network also the numbers of steps and the samplers. A variant that RUNS holds already is not trained again:
+two cores can train two variants at once, by two commands with other `--only`, and a third prints the table.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from haarmony.training.recipe import Recipe
 FULL = "full network"
 METRIC_TERMS = (
     *("ssim", "ssim_floor", "vif", "vif_floor", "qabf", "qabf_floor", "scd", "scd_floor", "sf_floor"),
-    *("rank", "function"),
+    *("rank", "rank_a"),
 )
 VARIANTS: dict[str, dict[str, Any]] = {
     FULL: {},
@@ -57,11 +58,16 @@ def main() -> None:
     recipe = settings.load(options.recipe, Recipe)
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": str(options.data)})})
     options.out.mkdir(parents=True, exist_ok=True)
+    folders = {name: options.out / name.replace(" ", "-") for name in VARIANTS}
+    for name in options.only:
+        if not (folders[name] / "done.json").exists():
+            trained(
+                changed(recipe, VARIANTS[name]), folders[name], options.out / "prior", 60 * options.minutes
+            )
+    if any(not (folder / "done.json").exists() for folder in folders.values()):
+        return
     rows: dict[str, tuple[int, validation.Scores]] = {}
-    for name in dict.fromkeys([FULL, *options.only]):
-        folder = options.out / name.replace(" ", "-")
-        if not (folder / "done.json").exists():
-            trained(changed(recipe, VARIANTS[name]), folder, options.out / "prior", 60 * options.minutes)
+    for name, folder in folders.items():
         done = json.loads((folder / "done.json").read_text())
         rows[name] = done["steps"], done["scores"]
         show(name, rows)
@@ -74,8 +80,13 @@ def main() -> None:
 
 
 def changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
-    """The recipe with other values in some of its tables."""
+    """The recipe with other values in some of its tables, those of the loss in every phase."""
     update = {table: getattr(recipe, table).model_copy(update=values) for table, values in changes.items()}
+    if "loss" in changes:
+        update["phases"] = tuple(
+            one.model_copy(update={"loss": one.loss.model_copy(update=changes["loss"])})
+            for one in recipe.phases
+        )
     if changes.get("prior") == {"ascent": None}:
         sets = tuple(one.model_copy(update={"ascend": False}) for one in recipe.data.sets)
         update["data"] = recipe.data.model_copy(update={"sets": sets})
@@ -118,10 +129,17 @@ class EnoughError(Exception):
 
 
 def run(recipe: Recipe, folder: Path, steps: int, *, report: Callable[[str], None]) -> None:
-    optimiser = recipe.optimiser.model_copy(update={"steps": steps})
-    once = recipe.validation.model_copy(update={"every": steps})
+    share = steps / recipe.optimiser.steps
+    update = {
+        "optimiser": recipe.optimiser.model_copy(update={"steps": steps}),
+        "validation": recipe.validation.model_copy(update={"every": steps}),
+        "phases": tuple(
+            one.model_copy(update={"from_step": max(1, round(share * one.from_step))})
+            for one in recipe.phases
+        ),
+    }
     path = folder / "variant.toml"
-    settings.dump(path, recipe.model_copy(update={"optimiser": optimiser, "validation": once}))
+    settings.dump(path, recipe.model_copy(update=update))
     train(path, out=folder, report=report)
 
 

@@ -42,15 +42,11 @@ def test_pictures_smaller_than_the_crop_are_mirrored():
     np.testing.assert_allclose(batch.target, 0.25 * batch.a + 0.75 * batch.b, rtol=1e-6)
 
 
-def test_functional_marks_the_set():
-    np.testing.assert_array_equal(
-        draw(sets(functional=True), np.random.default_rng(0), batch=3, crop=32).functional, 1
-    )
-
-
-def test_targets_weigh_what_their_set_says():
-    batch = draw(sets(target=0.25), np.random.default_rng(0), batch=3, crop=32)
-    np.testing.assert_array_equal(batch.trust, 0.25)
+def test_sets_are_drawn_by_their_shares():
+    two = [*sets(share=3), *sets()]
+    of = draw(two, np.random.default_rng(0), batch=400, crop=32).of
+    assert 270 < np.sum(of == 0) < 330
+    assert np.sum(of == 1) == 400 - np.sum(of == 0)
 
 
 def test_noise_is_added_to_what_is_seen_and_not_to_what_is_scored():

@@ -11,10 +11,11 @@ from haarmony.diffusion.config import DiffusionConfig
 from haarmony.nets import FusionNet, NetConfig
 from haarmony.training.algorithm import Algorithm1, draw_steps
 from haarmony.training.losses import fusion_terms, sobel, stronger
-from haarmony.training.recipe import LossConfig
+from haarmony.training.recipe import LossConfig, PairSet
 
 NET = NetConfig(width=8, heads=2, condition_channels=8, step_width=8, denoiser_depth=1, refiner_depth=1)
 LOSS = LossConfig(vif=0.0)
+SET = PairSet(name="pairs", a="a", b="b", split="pairs")
 
 
 def test_sobel_equals_scipy():
@@ -37,22 +38,34 @@ def test_terms_by_hand():
     b = torch.full((2, 1, 32, 32), 0.6)
     f = torch.full((2, 1, 32, 32), 0.5)
     terms = fusion_terms(
-        f, f + 0.1, a, b, torch.full_like(f, 0.4), torch.zeros(2), LossConfig(vif=0, ssim=0, qabf=0, scd=0)
+        f, f + 0.1, a, b, torch.full_like(f, 0.4), LossConfig(vif=0, ssim=0, qabf=0, scd=0), [SET, SET]
     )
     assert set(terms) == {"target", "maximum", "gradient", "span"}
     for name, expected in {"target": 0.1, "maximum": 0.1, "gradient": 0.0, "span": 0.1}.items():
         torch.testing.assert_close(terms[name], torch.full((2,), expected), rtol=1e-5, atol=1e-6)
 
 
-def test_function_term_asks_only_functional_pairs_and_only_for_what_is_missing():
+def test_a_set_has_margins_of_its_own_and_trusts_its_targets_less():
     rng = np.random.default_rng(1)
-    a, b = (torch.from_numpy(rng.random((2, 1, 32, 32)) * 0.8 + 0.2).float() for _ in range(2))
-    functional = torch.tensor([1.0, 0.0])
-    at_b = fusion_terms(b, b, a, b, b, functional, LOSS)["function"]
-    assert at_b.tolist() == [0.0, 0.0]  # f = b correlates perfectly
-    at_a = fusion_terms(a, a, a, b, b, functional, LOSS)["function"]
-    assert at_a[0] > 0.1
-    assert at_a[1] == 0
+    a, b = (torch.from_numpy(rng.random((2, 1, 32, 32))).float() for _ in range(2))
+    config = LossConfig(vif=0, ssim=0, qabf=0, scd=0, qabf_floor=1, qabf_margin=0.1, rank=1, rank_margin=0.1)
+    own = SET.model_copy(update={"margins": {"qabf_margin": 0.3, "rank_margin": -0.5}, "target": 0.25})
+    maximum = torch.maximum(a, b)
+    terms = fusion_terms(maximum, maximum, a, b, 1 - maximum, config, [SET, own])
+    torch.testing.assert_close(terms["qabf_floor"], torch.tensor([0.1, 0.3]))
+    torch.testing.assert_close(terms["rank"], torch.tensor([0.1, 0.0]))
+    distance = (2 * maximum - 1).abs().mean((1, 2, 3))
+    torch.testing.assert_close(terms["target"], distance * torch.tensor([1, 0.25]))
+
+
+def test_rank_a_holds_the_first_source():
+    rng = np.random.default_rng(1)
+    a, b = (torch.from_numpy(rng.random((1, 1, 32, 32)) * 0.8 + 0.2).float() for _ in range(2))
+    config = LossConfig(vif=0, ssim=0, qabf=0, scd=0, rank_a=1, rank_margin=0)
+    assert fusion_terms(a, a, a, b, a, config, [SET])["rank_a"].item() == 0
+    at_b = fusion_terms(b, b, a, b, a, config, [SET])["rank_a"].item()
+    assert at_b == pytest.approx(float(metrics.function(torch.maximum(a, b), a) - metrics.function(b, a)))
+    assert at_b > 0.3
 
 
 @pytest.mark.parametrize("name", ["scd", "qabf"])
@@ -65,7 +78,7 @@ def test_a_floor_asks_only_for_what_is_missing_to_the_maximum(name):
     maximum, mean = torch.maximum(a, b), (a + b) / 2
 
     def floor(f):
-        return fusion_terms(f, f, a, b, f, torch.zeros(2), config)[f"{name}_floor"]
+        return fusion_terms(f, f, a, b, f, config, [SET, SET])[f"{name}_floor"]
 
     torch.testing.assert_close(floor(maximum), torch.full((2,), 0.1))
     maximum_s, mean_s = (metric(x, a, b, convention="cddfuse") for x in (maximum, mean))
@@ -77,11 +90,11 @@ def test_algorithm_1_line_by_line():
     torch.manual_seed(0)
     diffusion = DiffusionConfig(timesteps=100, prediction="v")
     net = FusionNet(NET)
-    algorithm = Algorithm1(net, diffusion, LOSS)
+    algorithm = Algorithm1(net, diffusion, LOSS, [SET])
     rng = np.random.default_rng(2)
     a, b, target = (torch.from_numpy(rng.random((2, 1, 32, 32), dtype=np.float32)) for _ in range(3))
     t, eps = torch.tensor([100, 30]), torch.from_numpy(rng.standard_normal((2, 16, 8, 8), dtype=np.float32))
-    terms = algorithm(a, b, a, b, target, torch.zeros(2), torch.ones(2), t, eps)
+    terms = algorithm(a, b, a, b, target, torch.zeros(2, dtype=torch.int64), t, eps)
 
     codec = CODECS["haar"]()
     alpha_bar = torch.from_numpy(diffusion.make_schedule().alpha_bar[t.numpy()]).float()[:, None, None, None]
@@ -114,10 +127,9 @@ def test_rank_and_sf_terms_ask_only_for_what_is_missing():
     a, b = (torch.from_numpy(rng.random((1, 1, 32, 32))).float() for _ in range(2))
     config = LossConfig(vif=0, ssim=0, qabf=0, scd=0, rank=1, rank_margin=0.1, sf_floor=1, sf_margin=0.05)
     maximum = torch.maximum(a, b)
-    at_maximum = fusion_terms(maximum, maximum, a, b, b, torch.zeros(1), config)
+    at_maximum = fusion_terms(maximum, maximum, a, b, b, config, [SET])
     assert at_maximum["rank"].item() == pytest.approx(0.1, abs=1e-6)
     assert at_maximum["sf_floor"].item() == pytest.approx(0.05 * float(metrics.sf(maximum)) / 255, rel=1e-4)
-    assert fusion_terms(b, b, a, b, b, torch.zeros(1), config)["rank"].item() == 0
-    noisy = fusion_terms(torch.round(b), b, a, b, b, torch.zeros(1), config)
+    assert fusion_terms(b, b, a, b, b, config, [SET])["rank"].item() == 0
+    noisy = fusion_terms(torch.round(b), b, a, b, b, config, [SET])
     assert noisy["sf_floor"].item() == 0
-    assert "function" not in noisy

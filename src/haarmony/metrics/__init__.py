@@ -32,7 +32,7 @@ from haarmony.metrics.convention import (
 )
 from haarmony.metrics.edges import ei, nabf, qabf
 from haarmony.metrics.features import fmi
-from haarmony.metrics.fidelity import function, function_pearson
+from haarmony.metrics.fidelity import function
 from haarmony.metrics.information import ce, mi, ncie, nmi
 from haarmony.metrics.multiscale import ms_ssim
 from haarmony.metrics.perception import qcb, qcv
@@ -42,7 +42,7 @@ from haarmony.metrics.universal import q, qe, qw, qy, uqi
 
 __all__ = [
     "CONVENTIONS", "METRICS", "Convention", "Metric", "ag", "cc", "ce", "ciede2000", "ei", "en", "fmi",
-    "function", "function_pearson", "mi", "ms_ssim", "mse", "nabf", "ncie", "nmi", "psnr", "q", "qabf",
+    "function", "mi", "ms_ssim", "mse", "nabf", "ncie", "nmi", "psnr", "q", "qabf",
     "qcb", "qcv", "qe", "qw", "qy", "resolve", "rmse", "scc", "scd", "score", "sd", "sf", "ssim", "uqi",
     "vif", "viff",
 ]  # fmt: skip

@@ -70,20 +70,3 @@ def function(
         ranks = (xp.astype(_ranks(v[where]), xp.float64) for v in (x, y))
         values.append(pearson(*(rank[None] for rank in ranks)))
     return xp.astype(xp.stack(values), f.dtype)
-
-
-@on_pictures()
-def function_pearson(f: Shaped[Any, "*b h w"], b: Shaped[Any, "*b h w"]) -> Float[Any, "*b"]:
-    """Pearson's twin of `function`, on the same region and differentiable in torch: for training.
-
-    Args:
-        f: fused luma, as `haarmony.metrics.convention.grey_levels` takes it.
-        b: second (functional) source's luma, the same shape.
-
-    Returns:
-        In [−1, 1]; 0 where either is constant there.
-
-    Raises:
-        ValueError: pictures that `grey_levels` refuses, unequal shapes.
-    """
-    return pearson(f, b, where=array_namespace(b).astype(uptake(b), b.dtype))

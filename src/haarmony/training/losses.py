@@ -8,18 +8,29 @@ metrics themselves (`haarmony.metrics`, cddfuse convention), negated, and guards
     span       how far f leaves what the sources support, before projection
     scd_floor  relu(SCD(max) + margin − SCD(f)), the others' alike: scores held, not raised at all cost
     sf_floor   relu(SF(max) (1 + margin) − SF(f)), in full scale
-    function   relu(r(max) + margin − r(f)), r the Pearson correlation with b inside its uptake region
-    rank       the same of Spearman's correlation (the metric `function`), for every pair
+    rank       relu(r(max) + margin − r(f)), r Spearman's correlation with b (the metric `function`)
+    rank_a     the same with the first source, where both must be seen (visible with infrared)
+
+A set of pairs may have margins of its own, and trust its targets less.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from haarmony import metrics
-from haarmony.training.recipe import LossConfig
+from haarmony.training.recipe import LossConfig, Margin, PairSet
+
+_METRICS: dict[str, tuple[Callable[..., Tensor], Margin]] = {
+    "ssim": (metrics.ssim, "ssim_margin"),
+    "vif": (metrics.vif, "vif_margin"),
+    "qabf": (metrics.qabf, "qabf_margin"),
+    "scd": (metrics.scd, "scd_margin"),
+}
 
 
 def fusion_terms(
@@ -28,10 +39,8 @@ def fusion_terms(
     a: Tensor,
     b: Tensor,
     target: Tensor,
-    functional: Tensor,
     config: LossConfig,
-    *,
-    trust: Tensor | None = None,
+    sets: Sequence[PairSet],
 ) -> dict[str, Tensor]:
     """The terms that act on the fused luma.
 
@@ -41,46 +50,42 @@ def fusion_terms(
         a: First source.
         b: Second source.
         target: The prior's picture.
-        functional: (B,), 1 where b shows function.
         config: The weights; a term whose weight is zero is not computed.
-        trust: (B,), weights of the targets; 1 without it.
+        sets: The set of pairs that each of the B is of.
 
     Returns:
         Term → (B,), unweighted.
     """
     terms: dict[str, Tensor] = {}
+
+    def margin(name: Margin) -> Tensor:
+        return f.new_tensor([one.margins.get(name, getattr(config, name)) for one in sets])
+
     maximum = torch.maximum(a, b)
     if config.target:
-        terms["target"] = _mean(torch.abs(f - target)) * (1 if trust is None else trust)
+        terms["target"] = f.new_tensor([one.target for one in sets]) * _mean(torch.abs(f - target))
     if config.maximum:
         terms["maximum"] = _mean(torch.abs(f - maximum))
     if config.gradient:
         terms["gradient"] = _mean(torch.abs(sobel(f) - stronger(sobel(a), sobel(b))))
     if config.span:
         terms["span"] = _mean(torch.abs(raw - f))
-    for name, metric in (
-        ("ssim", metrics.ssim),
-        ("vif", metrics.vif),
-        ("qabf", metrics.qabf),
-        ("scd", metrics.scd),
-    ):
-        weight, floor, margin = (getattr(config, name + end) for end in ("", "_floor", "_margin"))
+    for name, (metric, of_floor) in _METRICS.items():
+        weight, floor = (getattr(config, name + end) for end in ("", "_floor"))
         if weight or floor:
             value = metric(f, a, b, convention="cddfuse")
             if weight:
                 terms[name] = -value
             if floor:
-                least = metric(maximum, a, b, convention="cddfuse") + margin
+                least = metric(maximum, a, b, convention="cddfuse") + margin(of_floor)
                 terms[f"{name}_floor"] = F.relu(least - value)
     if config.sf_floor:
-        least = (1 + config.sf_margin) * metrics.sf(maximum)
+        least = (1 + margin("sf_margin")) * metrics.sf(maximum)
         terms["sf_floor"] = F.relu(least - metrics.sf(f)) / 255
-    if config.rank:
-        least = metrics.function(maximum, b) + config.rank_margin
-        terms["rank"] = F.relu(least - metrics.function(f, b))
-    if config.function and functional.any():
-        least = metrics.function_pearson(maximum, b) + config.function_margin
-        terms["function"] = functional * F.relu(least - metrics.function_pearson(f, b))
+    for name, source in (("rank", b), ("rank_a", a)):
+        if getattr(config, name):
+            least = metrics.function(maximum, source) + margin("rank_margin")
+            terms[name] = F.relu(least - metrics.function(f, source))
     return terms
 
 

@@ -25,6 +25,10 @@ FolderName = Annotated[str, Field(pattern=r"^\w[\w .+-]*$")]
 """A name that is used as a folder's."""
 
 
+Margin = Literal["scd_margin", "qabf_margin", "vif_margin", "ssim_margin", "sf_margin", "rank_margin"]
+"""A margin of `LossConfig`."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -51,6 +55,10 @@ class PairSet(_Frozen):
     )
     ascend: bool = Field(False, description="raise this set's targets by prior.ascent")
     target: float = Field(1.0, ge=0, description="weight of this set's targets in the term `target`")
+    share: float = Field(1.0, gt=0, description="how often crops are drawn from it, beside the other sets")
+    margins: dict[Margin, float] = Field(
+        default={}, description="margins of the loss terms that are this set's own, in every phase"
+    )
 
 
 class DataConfig(_Frozen):
@@ -86,11 +94,10 @@ class LossConfig(_Frozen):
     ssim_floor: float = Field(0.0, ge=0)
     ssim_margin: float = -0.005
     sf_floor: float = Field(0.0, ge=0)
-    sf_margin: float = Field(0.02, ge=0, description="share of the maximum's SF")
+    sf_margin: float = Field(0.02, description="share of the maximum's SF")
     rank: float = Field(0.0, ge=0)
-    rank_margin: float = Field(0.02, ge=0)
-    function: float = Field(12.0, ge=0)
-    function_margin: float = Field(0.03, ge=0)
+    rank_a: float = Field(0.0, ge=0)
+    rank_margin: float = Field(0.02, description="of rank and rank_a")
 
 
 class OptimiserConfig(_Frozen):
