@@ -1,0 +1,100 @@
+"""Show what function and the scores cost each other: one finished run, trained on under several weights.
+
+    python benchmarks/tradeoff.py RUN [-o RUNS] [--weights 0,20,60,200] [--steps 600] [--learning-rate 4e-4]
+
+RUN is what `haarmony train` left. From its last checkpoint every weight of the term `rank`, which holds the
+order of the second source's levels, trains STEPS more steps by the recipe's last loss. Prints the validation
+split's scores, `cddfuse` convention, and draws them in RUNS/tradeoff.svg. A weight that RUNS holds already is
+not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from haarmony import settings
+from haarmony.compare.style import INK, MUTED, PALETTE, svg
+from haarmony.training import train
+from haarmony.training.recipe import Phase, Recipe
+from haarmony.training.validation import Scores
+
+DRAWN = ("VIF", "Qabf", "SCD")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("-o", "--out", type=Path, default=Path("runs") / "tradeoff")
+    parser.add_argument(
+        "--weights", type=lambda text: [float(w) for w in text.split(",")], default="0,20,60,200"
+    )
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--learning-rate", type=float, default=4e-4)
+    options = parser.parse_args()
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows: dict[float, Scores] = {}
+    for weight in options.weights:
+        folder = options.out / f"{weight:g}"
+        if not (folder / "best" / "done").exists():
+            trained_on(options.run, folder, weight, options.steps, options.learning_rate)
+        rows[weight] = json.loads((folder / "best" / "scores.json").read_text())
+        show(weight, rows[weight], head=len(rows) == 1)
+    (options.out / "tradeoff.svg").write_bytes(drawn(rows))
+
+
+def trained_on(run: Path, folder: Path, weight: float, steps: int, rate: float) -> None:
+    """Train `steps` more steps from a copy of the run under another weight."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("best", "tensorboard"))
+    recipe = settings.load(run / "recipe.toml", Recipe)
+    last = recipe.optimiser.steps
+    loss = recipe.loss_at(last).model_copy(update={"rank": weight})
+    update = {
+        "phases": (*recipe.phases, Phase(from_step=last, learning_rate=rate, loss=loss)),
+        "optimiser": recipe.optimiser.model_copy(update={"steps": last + steps}),
+        "validation": recipe.validation.model_copy(update={"every": last + steps}),
+    }
+    settings.dump(folder / "recipe.toml", recipe.model_copy(update=update))
+    state = json.loads((folder / "checkpoint" / "state.json").read_text())
+    if state["step"] != last:
+        raise SystemExit(f"{run}: not finished, at step {state['step']} of {last}")
+    (folder / "checkpoint" / "state.json").write_text(json.dumps({**state, "best_score": -1e9}))
+    train(folder / "recipe.toml", out=folder, resume=True)
+    (folder / "best" / "done").touch()
+
+
+def show(weight: float, scores: Scores, *, head: bool) -> None:
+    if head:
+        columns = [f"{of} {metric}" for of, row in scores.items() for metric in row]
+        print("| weight of rank | " + " | ".join(columns) + " |")
+        print("|---:" * (len(columns) + 1) + "|")
+    values = [f"{value:.3f}" for row in scores.values() for value in row.values()]
+    print(f"| {weight:g} | " + " | ".join(values) + " |", flush=True)
+
+
+@svg
+def drawn(rows: dict[float, Scores]) -> Figure:
+    """One panel a set and score: function along, the score up, a point a weight."""
+    first = next(iter(rows.values()))
+    sets = [name for name, row in first.items() if "function" in row]
+    figure = Figure(figsize=(3 * len(DRAWN), 2.6 * len(sets)), layout="constrained")
+    panels = figure.subplots(len(sets), len(DRAWN), squeeze=False)
+    for along, of in zip(panels, sets, strict=True):
+        for axes, metric in zip(along, DRAWN, strict=True):
+            x, y = ([scores[of][m] for scores in rows.values()] for m in ("function", metric))
+            axes.plot(x, y, "o-", color=PALETTE[0])
+            for weight, *at in zip(rows, x, y, strict=True):
+                axes.annotate(f"{weight:g}", at, xytext=(4, 4), textcoords="offset points", color=MUTED)
+            axes.set_xlabel("function", color=INK)
+            axes.set_ylabel(f"{of} {metric}", color=INK)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
