@@ -27,7 +27,7 @@ from haarmony.training.recipe import Recipe
 FULL = "full network"
 METRIC_TERMS = (
     *("ssim", "ssim_floor", "vif", "vif_floor", "qabf", "qabf_floor", "scd", "scd_floor", "sf_floor"),
-    *("rank", "rank_a"),
+    *("mi_floor", "rank", "rank_a"),
 )
 VARIANTS: dict[str, dict[str, Any]] = {
     FULL: {},

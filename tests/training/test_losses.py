@@ -10,7 +10,7 @@ from haarmony.codec import CODECS
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.nets import FusionNet, NetConfig
 from haarmony.training.algorithm import Algorithm1, draw_steps
-from haarmony.training.losses import fusion_terms, sobel, stronger
+from haarmony.training.losses import fusion_terms, mutual_information, sobel, stronger
 from haarmony.training.recipe import LossConfig, PairSet
 
 NET = NetConfig(width=8, heads=2, condition_channels=8, step_width=8, denoiser_depth=1, refiner_depth=1)
@@ -84,6 +84,37 @@ def test_a_floor_asks_only_for_what_is_missing_to_the_maximum(name):
     maximum_s, mean_s = (metric(x, a, b, convention="cddfuse") for x in (maximum, mean))
     expected = maximum_s + 0.1 - mean_s
     torch.testing.assert_close(floor(mean), expected.clamp(min=0))
+
+
+def entropy(x):
+    _, counts = np.unique(np.atleast_2d(x), axis=1, return_counts=True)
+    return -np.sum(counts / counts.sum() * np.log2(counts / counts.sum()))
+
+
+def test_soft_mutual_information_of_levels_on_its_bins_is_the_exact_one():
+    rng = np.random.default_rng(5)
+    x = rng.integers(0, 12, (2, 1, 16, 16)).repeat(2, axis=2).repeat(2, axis=3)
+    y = np.where(rng.random(x.shape) < 0.5, x, rng.integers(0, 12, x.shape))
+    for one, two in ((x, y), (x, x)):
+        got = mutual_information(*(torch.from_numpy(z / 47).float() for z in (one, two)))
+        for i in range(2):
+            shown = [z[i, 0, ::2, ::2].ravel() for z in (one, two)]
+            assert got[i] == pytest.approx(sum(map(entropy, shown)) - entropy(shown), abs=1e-4)
+
+
+def test_mi_floor_asks_for_a_share_of_the_maximum():
+    rng = np.random.default_rng(6)
+    a, b = (torch.from_numpy(rng.random((1, 1, 96, 96))).float() for _ in range(2))
+    config = LossConfig(vif=0, ssim=0, qabf=0, scd=0, mi_floor=1, mi_margin=-0.1)
+    maximum = torch.maximum(a, b)
+    held = sum(mutual_information(maximum, x) for x in (a, b))
+    noise = torch.from_numpy(rng.random((1, 1, 96, 96))).float()
+    of_noise = sum(mutual_information(noise, x) for x in (a, b))
+    for f, expected in ((maximum, 0.0), (noise, float(0.9 * held - of_noise))):
+        assert fusion_terms(f, f, a, b, f, config, [SET])["mi_floor"].item() == pytest.approx(
+            expected, rel=1e-4
+        )
+    assert float(held) > 1.5 * float(of_noise)
 
 
 def test_algorithm_1_line_by_line():

@@ -8,6 +8,7 @@ metrics themselves (`haarmony.metrics`, cddfuse convention), negated, and guards
     span       how far f leaves what the sources support, before projection
     scd_floor  relu(SCD(max) + margin − SCD(f)), the others' alike: scores held, not raised at all cost
     sf_floor   relu(SF(max) (1 + margin) − SF(f)), in full scale
+    mi_floor   relu((1 + margin) I(max) − I(f)), I = I(a; f) + I(b; f) by `mutual_information`
     rank       relu(r(max) + margin − r(f)), r Spearman's correlation with b (the metric `function`)
     rank_a     the same with the first source, where both must be seen (visible with infrared)
 
@@ -82,6 +83,9 @@ def fusion_terms(
     if config.sf_floor:
         least = (1 + margin("sf_margin")) * metrics.sf(maximum)
         terms["sf_floor"] = F.relu(least - metrics.sf(f)) / 255
+    if config.mi_floor:
+        of_maximum, value = (mutual_information(x, a) + mutual_information(x, b) for x in (maximum, f))
+        terms["mi_floor"] = F.relu((1 + margin("mi_margin")) * of_maximum - value)
     for name, source in (("rank", b), ("rank_a", a)):
         if getattr(config, name):
             least = metrics.function(maximum, source) + margin("rank_margin")
@@ -101,6 +105,28 @@ def sobel(x: Tensor) -> Tensor:
 def stronger(x: Tensor, y: Tensor) -> Tensor:
     """Of two signed responses the one of larger magnitude."""
     return torch.where(x.abs() >= y.abs(), x, y)
+
+
+def mutual_information(x: Tensor, y: Tensor, *, bins: int = 48) -> Tensor:
+    """I(x; y) in bits by a soft joint histogram, which has a gradient.
+
+    Every pixel counts in the two nearest bins, by linear weights; of each 2×2 pixels one is taken.
+
+    Args:
+        x: Lumas (B, 1, H, W) in [0, 1].
+        y: The same shape.
+        bins: Grey levels that are told apart.
+
+    Returns:
+        (B,).
+    """
+    levels = torch.arange(bins, device=x.device, dtype=x.dtype)
+    of_x, of_y = (
+        F.relu(1 - torch.abs((bins - 1) * z[..., ::2, ::2].flatten(1)[..., None] - levels)) for z in (x, y)
+    )  # (B, pixels, bins)
+    joint = of_x.transpose(1, 2) @ of_y / of_x.shape[1]
+    apart = joint.sum(2, keepdim=True) * joint.sum(1, keepdim=True)
+    return (joint * torch.log2((joint + 1e-9) / (apart + 1e-9))).sum((1, 2))
 
 
 def _mean(x: Tensor) -> Tensor:

@@ -25,7 +25,9 @@ FolderName = Annotated[str, Field(pattern=r"^\w[\w .+-]*$")]
 """A name that is used as a folder's."""
 
 
-Margin = Literal["scd_margin", "qabf_margin", "vif_margin", "ssim_margin", "sf_margin", "rank_margin"]
+Margin = Literal[
+    "scd_margin", "qabf_margin", "vif_margin", "ssim_margin", "sf_margin", "mi_margin", "rank_margin"
+]
 """A margin of `LossConfig`."""
 
 
@@ -95,6 +97,8 @@ class LossConfig(_Frozen):
     ssim_margin: float = -0.005
     sf_floor: float = Field(0.0, ge=0)
     sf_margin: float = Field(0.02, description="share of the maximum's SF")
+    mi_floor: float = Field(0.0, ge=0)
+    mi_margin: float = Field(-0.5, ge=-1, description="share of the maximum's MI")
     rank: float = Field(0.0, ge=0)
     rank_a: float = Field(0.0, ge=0)
     rank_margin: float = Field(0.02, description="of rank and rank_a")
