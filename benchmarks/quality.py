@@ -1,8 +1,8 @@
-"""Score a model beside the pixel-wise maximum on the validation split, and print the README's table.
+"""Score models beside the pixel-wise maximum on the validation split, and print the README's table.
 
-    python benchmarks/quality.py DATA [--model medical] [--steps 1,2,4] [--pairs N]
+    python benchmarks/quality.py DATA [--models medical,infrared] [--steps 1,2,4] [--pairs N]
 
-DATA holds the pairs that the recipe names and their splits.json. Scores follow the `cddfuse` convention: the
+DATA holds the pairs that the models' recipes name and their splits.json. Scores follow the `cddfuse` convention: the
 8-bit luma of what `haarmony fuse` would write, against the 8-bit lumas of the sources. `function` is the
 Spearman correlation with the second source inside its uptake; `outside` the share of pixels, in percent, that
 lie more than 2 % of full scale outside the 3×3 range of both sources.
@@ -11,56 +11,64 @@ lie more than 2 % of full scale outside the 3×3 range of both sources.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from haarmony import Fuser, metrics, settings
+from haarmony import Fuser, jobs, metrics, settings
 from haarmony.colour import to_luma
 from haarmony.io import from_unit, read, to_unit
 from haarmony.support import span
 from haarmony.training.data import files
-from haarmony.training.recipe import Recipe
+from haarmony.training.recipe import PairSet, Recipe
 
+RECIPES = Path(__file__).parent.parent / "recipes"
 COLUMNS = ("SD", "SF", "MI", "SCD", "VIF", "Qabf", "SSIM")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument(
-        "--recipe", type=Path, default=Path(__file__).parent.parent / "recipes" / "medical.toml"
-    )
-    parser.add_argument("--model", default="medical")
+    parser.add_argument("--models", type=lambda text: text.split(","), default="medical,infrared")
     parser.add_argument("--steps", type=lambda text: [int(n) for n in text.split(",")], default=[])
     parser.add_argument("--pairs", type=int, help="score only N pairs of each set, evenly spaced")
     options = parser.parse_args()
 
-    recipe = settings.load(options.recipe, Recipe)
-    data = recipe.data.model_copy(update={"root": str(options.data)})
-    fuser = Fuser(options.model)
-    rows: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"pixel-wise maximum": _maximum}
-    for steps in options.steps or [fuser.card.diffusion.steps]:
-        rows[f"Haarmony, {steps} steps"] = lambda a, b, steps=steps: fuser(a, b, steps=steps)
     print("| set | pairs | method | " + " | ".join(COLUMNS) + " | function | outside |")
     print("|---" * (len(COLUMNS) + 5) + "|")
-    for pair_set in data.sets:
-        found = files(data, pair_set, "val")
-        picked = (
-            np.linspace(0, len(found) - 1, min(options.pairs or len(found), len(found))).round().astype(int)
-        )
-        scores: dict[str, list[list[float]]] = {name: [] for name in rows}
-        for i in picked:
-            a, b = read(found[i].a).pixels, read(found[i].b).pixels
-            for name, fuse in rows.items():
-                scores[name].append(_score(fuse(a, b), a, b))
-        for name, each in scores.items():
-            sd, sf, *others, function, outside = np.mean(each, axis=0)
-            cells = [pair_set.name, str(len(picked)), name, f"{sd:.1f}", f"{sf:.1f}"]
-            cells += [f"{value:.3f}" for value in others]
-            cells += [f"{function:.3f}" if pair_set.functional else "–", f"{outside:.2f}"]
-            print("| " + " | ".join(cells) + " |")
+    for model in options.models:
+        recipe = settings.load(RECIPES / f"{model}.toml", Recipe)
+        data = recipe.data.model_copy(update={"root": str(options.data)})
+        fuser = Fuser(model)
+        rows: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"pixel-wise maximum": _maximum}
+        for steps in options.steps or [fuser.card.diffusion.steps]:
+            rows[f"Haarmony, {steps} steps"] = partial(fuser, steps=steps)
+        for pair_set in data.sets:
+            show(pair_set, files(data, pair_set, "val"), rows, most=options.pairs)
+
+
+def show(
+    pair_set: PairSet,
+    found: list[jobs.Pair],
+    rows: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]],
+    *,
+    most: int | None,
+) -> None:
+    """The lines of one set, a method each, over at most so many of its pairs, evenly spaced."""
+    picked = np.linspace(0, len(found) - 1, min(most or len(found), len(found))).round().astype(int)
+    scores: dict[str, list[list[float]]] = {name: [] for name in rows}
+    for i in picked:
+        a, b = read(found[i].a).pixels, read(found[i].b).pixels
+        for name, fuse in rows.items():
+            scores[name].append(_score(fuse(a, b), a, b))
+    for name, each in scores.items():
+        sd, sf, *others, function, outside = np.mean(each, axis=0)
+        cells = [pair_set.name, str(len(picked)), name, f"{sd:.1f}", f"{sf:.1f}"]
+        cells += [f"{value:.3f}" for value in others]
+        cells += [f"{function:.3f}" if pair_set.functional else "–", f"{outside:.2f}"]
+        print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def _luma(pixels: np.ndarray) -> np.ndarray:
