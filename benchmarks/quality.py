@@ -2,10 +2,10 @@
 
     python benchmarks/quality.py DATA [--models medical,infrared] [--steps 1,2,4] [--pairs N]
 
-DATA holds the pairs that the models' recipes name and their splits.json. Scores follow the `cddfuse` convention: the
-8-bit luma of what `haarmony fuse` would write, against the 8-bit lumas of the sources. `function` is the
-Spearman correlation with the second source inside its uptake; `outside` the share of pixels, in percent, that
-lie more than 2 % of full scale outside the 3×3 range of both sources.
+DATA holds the pairs that the models' recipes name and their splits.json. Scores follow the `cddfuse`
+convention: the 8-bit luma of what `haarmony fuse` would write, against the 8-bit lumas of the sources.
+`function` is the Spearman correlation with the second source inside its uptake; `outside` the share of
+pixels, in percent, that lie more than 2 % of full scale outside the 3×3 range of both sources.
 """
 
 from __future__ import annotations
