@@ -8,14 +8,16 @@ pictures.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from array_api_compat import array_namespace
 from jaxtyping import Float
 
 from haarmony.codec.haar import Haar
 from haarmony.codec.identity import Identity
 
 
+@runtime_checkable
 class Codec(Protocol):
     """`channels` values for each block of `factor` × `factor` pixels; arrays NumPy or torch."""
 
@@ -32,4 +34,21 @@ class Codec(Protocol):
 
 CODECS: dict[str, Callable[[], Codec]] = {"haar": Haar, "identity": Identity}
 
-__all__ = ["CODECS", "Codec", "Haar", "Identity"]
+
+def encode_channels(codec: Codec, x: Float[Any, "b k H W"]) -> Float[Any, "b c h w"]:
+    """Pictures of K channels, each encoded on its own: (B, K, H, W) to (B, K · `codec.channels`, h, w)."""
+    z = codec.encode(_reshape(x, len(x) * x.shape[1], 1))
+    return _reshape(z, len(x), -1)
+
+
+def decode_channels(codec: Codec, z: Float[Any, "b c h w"]) -> Float[Any, "b k H W"]:
+    """The inverse of `encode_channels`."""
+    x = codec.decode(_reshape(z, -1, codec.channels))
+    return _reshape(x, len(z), -1)
+
+
+def _reshape(x: Any, batch: int, channels: int) -> Any:
+    return array_namespace(x).reshape(x, (batch, channels, *x.shape[-2:]))
+
+
+__all__ = ["CODECS", "Codec", "Haar", "Identity", "decode_channels", "encode_channels"]

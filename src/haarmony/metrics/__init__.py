@@ -5,7 +5,7 @@
 
 `METRICS` declares for each metric its inputs, range, unit, direction, conventions and source. All take NumPy
 arrays and torch tensors and give one value per image; `haarmony.metrics.convention` says what goes in and
-what the conventions are.
+what the conventions are. `sliced_wasserstein` is apart from them: it compares two sets of pictures.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from haarmony.metrics.convention import (
     to_grey,
     to_rgb,
 )
+from haarmony.metrics.distribution import sliced_wasserstein
 from haarmony.metrics.edges import ei, nabf, qabf
 from haarmony.metrics.features import fmi
 from haarmony.metrics.fidelity import function
@@ -43,8 +44,8 @@ from haarmony.metrics.universal import q, qe, qw, qy, uqi
 __all__ = [
     "CONVENTIONS", "METRICS", "Convention", "Metric", "ag", "cc", "ce", "ciede2000", "ei", "en", "fmi",
     "function", "mi", "ms_ssim", "mse", "nabf", "ncie", "nmi", "psnr", "q", "qabf",
-    "qcb", "qcv", "qe", "qw", "qy", "resolve", "rmse", "scc", "scd", "score", "sd", "sf", "ssim", "uqi",
-    "vif", "viff",
+    "qcb", "qcv", "qe", "qw", "qy", "resolve", "rmse", "scc", "scd", "score", "sd", "sf",
+    "sliced_wasserstein", "ssim", "uqi", "vif", "viff",
 ]  # fmt: skip
 
 
