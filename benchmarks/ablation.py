@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from haarmony import settings
+from haarmony.nets import FusionNet
 from haarmony.training import checkpoint, train, validation
 from haarmony.training.loop import LOG_EVERY
 from haarmony.training.recipe import Recipe
@@ -71,7 +72,7 @@ def main() -> None:
         done = json.loads((folder / "done.json").read_text())
         rows[name] = done["steps"], done["scores"]
         show(name, rows)
-    net = checkpoint.load_best(options.out / FULL.replace(" ", "-") / "best", recipe.net)
+    net = checkpoint.load_best(options.out / FULL.replace(" ", "-") / "best", FusionNet(recipe.net))
     pairs = validation.load(recipe)
     for name, update in SAMPLING.items():
         sampled = recipe.model_copy(update={"diffusion": recipe.diffusion.model_copy(update=update)})

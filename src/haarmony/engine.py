@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from haarmony.weights import ModelCard, verified
+from haarmony.weights import Card, GenerationCard, ModelCard, verified
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
@@ -51,20 +51,13 @@ class OnnxEngine:
             card: Its card.
             threads: Threads of one operator; None takes the cores that this process may use.
         """
-        from onnxruntime import GraphOptimizationLevel, SessionOptions
-
         # A step network's 3×3 convolutions: one a block, one before and one after; in steps of the grid.
         try:
-            reach = 2 + max(int(card.net["denoiser_depth"]), int(card.net["refiner_depth"]))
+            reach = 2 + max(*(int(str(card.net[f"{name}_depth"])) for name in ("denoiser", "refiner")))
         except (KeyError, ValueError) as error:
             raise ValueError(f"{folder / 'card.toml'}: net: no depth of a network ({error})") from None
         self._halo = -(-reach // card.diffusion.grid) * card.diffusion.grid
-        options = SessionOptions()
-        options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 4  # its errors are raised
-        options.intra_op_num_threads = threads if threads is not None else _usable_cores()
-        # Else one graph's idle threads spin on the cores that the next graph needs: twice the time a pair.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options = _options(threads)
         self._encoder, self._denoiser, self._refiner = (
             _load(folder / f"{name}.onnx", card, options) for name in ("encoder", "denoiser", "refiner")
         )
@@ -94,7 +87,29 @@ class OnnxEngine:
         return result
 
 
-def _load(path: Path, card: ModelCard, options: SessionOptions) -> InferenceSession:
+class OnnxUNet:
+    """The graph of a model that generates, a `haarmony.generator.Denoise`; its file is checked too."""
+
+    def __init__(self, folder: Path, card: GenerationCard, *, threads: int | None = None) -> None:
+        self._unet = _load(folder / "unet.onnx", card, _options(threads))
+
+    def __call__(self, x_t: Latent, t: Steps) -> Latent:
+        return _run(self._unet, {"z": x_t, "t": t})
+
+
+def _options(threads: int | None) -> SessionOptions:
+    from onnxruntime import GraphOptimizationLevel, SessionOptions
+
+    options = SessionOptions()
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4  # its errors are raised
+    options.intra_op_num_threads = threads if threads is not None else _usable_cores()
+    # Else one graph's idle threads spin on the cores that the next graph needs: twice the time a pair.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def _load(path: Path, card: Card, options: SessionOptions) -> InferenceSession:
     from onnxruntime import InferenceSession
 
     content = verified(path.parent, path.name, card)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from haarmony.engine import Condition, Latent, Steps
-from haarmony.weights import ModelCard, verified
+from haarmony.weights import Card, GenerationCard, ModelCard, verified
 
 try:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load as load_safetensors
 
-    from haarmony.nets import FusionNet, NetConfig
+    from haarmony.nets import FusionNet, NetConfig, UNet, UNetConfig
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f'the torch engine needs {error.name}: pip install "haarmony[train]"', name=error.name
@@ -32,30 +34,57 @@ class TorchEngine:
     @classmethod
     def load(cls, folder: Path, card: ModelCard, *, threads: int | None = None) -> TorchEngine:
         """Load model.safetensors, on a GPU where there is one, after checking it against the card."""
-        if threads is not None:
-            torch.set_num_threads(threads)
-        content = verified(folder, "model.safetensors", card)
-        try:
-            net = FusionNet(NetConfig.model_validate(card.net))
-            net.load_state_dict(load_safetensors(content))
-        except (ValidationError, RuntimeError, SafetensorError) as error:
-            problem = str(error).splitlines()[0]
-            raise ValueError(f"{folder / 'model.safetensors'}: not the card's network ({problem})") from error
-        return cls(net.to("cuda" if torch.cuda.is_available() else "cpu"))
+        return cls(_load(folder, card, NetConfig, FusionNet, threads=threads))
 
     def encode(self, z_a: Latent, z_b: Latent, z_max: Latent) -> Condition:
-        return self._run(self._net.encoder, z_a, z_b, z_max)
+        return _run(self._net.encoder, self._device, z_a, z_b, z_max)
 
     def denoise(self, z_t: Latent, condition: Condition, t: Steps) -> Latent:
-        return self._run(self._net.denoiser, z_t, condition, t)
+        return _run(self._net.denoiser, self._device, z_t, condition, t)
 
     def refine(self, x_0: Latent, condition: Condition, t: Steps) -> Latent:
-        return self._run(self._net.refiner, x_0, condition, t)
+        return _run(self._net.refiner, self._device, x_0, condition, t)
 
-    def _run(self, network: torch.nn.Module, *arrays: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            try:
-                return network(*(torch.from_numpy(x).to(self._device) for x in arrays)).cpu().numpy()
-            except RuntimeError as error:  # wrong shapes, or no memory
-                problem = str(error).splitlines()[0]
-                raise ValueError(f"the model cannot run on these pictures ({problem})") from error
+
+class TorchUNet:
+    """A UNet behind NumPy arrays, on the device its weights are on: a `haarmony.generator.Denoise`."""
+
+    def __init__(self, net: UNet) -> None:
+        self._net = net.eval()
+        self._device = next(net.parameters()).device
+
+    @classmethod
+    def load(cls, folder: Path, card: GenerationCard, *, threads: int | None = None) -> TorchUNet:
+        """As for `TorchEngine`."""
+        return cls(_load(folder, card, UNetConfig, UNet, threads=threads))
+
+    def __call__(self, x_t: Latent, t: Steps) -> Latent:
+        return _run(self._net, self._device, x_t, t)
+
+
+Config = TypeVar("Config", bound=BaseModel)
+Net = TypeVar("Net", bound=torch.nn.Module)
+
+
+def _load(
+    folder: Path, card: Card, config: type[Config], build: Callable[[Config], Net], *, threads: int | None
+) -> Net:
+    if threads is not None:
+        torch.set_num_threads(threads)
+    content = verified(folder, "model.safetensors", card)
+    try:
+        net = build(config.model_validate(card.net))
+        net.load_state_dict(load_safetensors(content))
+    except (ValidationError, RuntimeError, SafetensorError) as error:
+        problem = str(error).splitlines()[0]
+        raise ValueError(f"{folder / 'model.safetensors'}: not the card's network ({problem})") from error
+    return net.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _run(network: torch.nn.Module, device: torch.device, *arrays: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        try:
+            return network(*(torch.from_numpy(x).to(device) for x in arrays)).cpu().numpy()
+        except RuntimeError as error:  # wrong shapes, or no memory
+            problem = str(error).splitlines()[0]
+            raise ValueError(f"the model cannot run on these pictures ({problem})") from error

@@ -6,7 +6,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import nn
 
-from haarmony.nets import NetConfig
+from haarmony.nets import FusionNet, NetConfig
 from haarmony.training import checkpoint
 from haarmony.training.checkpoint import State
 
@@ -81,13 +81,13 @@ def test_a_full_disk_is_an_os_error_and_leaves_the_old_one(tmp_path, monkeypatch
 
 
 def test_damaged_best_weights_are_named(tmp_path):
-    config = NetConfig(width=8, heads=2, condition_channels=8, step_width=8)
+    net = FusionNet(NetConfig(width=8, heads=2, condition_channels=8, step_width=8))
     with pytest.raises(FileNotFoundError):
-        checkpoint.load_best(tmp_path, config)
+        checkpoint.load_best(tmp_path, net)
     for content in (b"", b"junk" * 10, save(checkpoint.tensors(nn.Linear(2, 2)))):
         (tmp_path / "model.safetensors").write_bytes(content)
         with pytest.raises(ValueError, match=r"model\.safetensors: not the recipe's network"):
-            checkpoint.load_best(tmp_path, config)
+            checkpoint.load_best(tmp_path, net)
 
 
 def test_a_crash_between_the_renames_is_undone(tmp_path):

@@ -10,7 +10,7 @@ import typer
 from haarmony.cli.messages import table
 
 if TYPE_CHECKING:
-    from haarmony.weights import ModelCard
+    from haarmony.weights import Card
 
 
 def models() -> None:
@@ -29,7 +29,7 @@ def models() -> None:
         typer.echo("\n".join(f"  {line}" for line in table(_scores(card))))
 
 
-def _scores(card: ModelCard) -> list[list[str]]:
+def _scores(card: Card) -> list[list[str]]:
     """A row a validation set, a column a metric."""
     metrics = list(dict.fromkeys(metric for scores in card.scores.values() for metric in scores))
     cells = (

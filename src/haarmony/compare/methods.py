@@ -23,11 +23,12 @@ from haarmony.digests import digest, digest_code
 from haarmony.fuser import Fuser, fuse_pictures
 from haarmony.io import Picture
 from haarmony.jobs import Fuse
+from haarmony.weights import ModelCard
 
 
 def shipped() -> list[str]:
     """The names of all that the package brings: its models, then the classical fusers."""
-    return [*weights.cards(), *CLASSICAL]
+    return [*weights.cards(ModelCard), *CLASSICAL]
 
 
 def find(names: Iterable[str]) -> list[Method]:

@@ -1,15 +1,16 @@
-"""The network: conditioning encoder, denoiser and refiner over a codec's latents, and their sizes."""
+"""The networks over a codec's latents, and their sizes: fusion's three, and a U-Net."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from haarmony.nets.config import NetConfig
+from haarmony.nets.config import NetConfig, UNetConfig
 from haarmony.nets.denoiser import Denoiser
 from haarmony.nets.encoder import Encoder
 from haarmony.nets.refiner import Refiner, Unrefined
+from haarmony.nets.unet import UNet
 
-__all__ = ["Denoiser", "Encoder", "FusionNet", "NetConfig", "Refiner"]
+__all__ = ["Denoiser", "Encoder", "FusionNet", "NetConfig", "Refiner", "UNet", "UNetConfig"]
 
 
 class FusionNet(nn.Module):

@@ -1,4 +1,4 @@
-"""Sizes of the network, as a recipe or a model card states them."""
+"""Sizes of the networks, as a recipe or a model card states them."""
 
 from __future__ import annotations
 
@@ -31,3 +31,32 @@ class NetConfig(BaseModel):
         if self.width % self.heads:
             raise ValueError(f"heads = {self.heads} does not divide width = {self.width}")
         return self
+
+
+class UNetConfig(BaseModel):
+    """Widths and depths of the unconditional U-Net; the default is the shipped size."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent_channels: int = Field(
+        16, ge=1, description="channels of the codec's latent: 16 for two-level Haar of a grey picture"
+    )
+    width: int = Field(32, ge=4, description="channels at the first level")
+    multipliers: tuple[int, ...] = Field(
+        (1, 2, 4), min_length=1, description="channels of each level in widths; each has half the last's size"
+    )
+    depth: int = Field(1, ge=1, description="residual blocks a level on the way down; one more on the way up")
+    heads: int = Field(4, ge=1, description="attention heads at the lowest level, a divisor of its channels")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> UNetConfig:
+        if min(self.multipliers) < 1:
+            raise ValueError(f"multipliers must be at least 1, got {list(self.multipliers)}")
+        if (lowest := self.width * self.multipliers[-1]) % self.heads:
+            raise ValueError(f"heads = {self.heads} does not divide the lowest level's {lowest} channels")
+        return self
+
+    @property
+    def factor(self) -> int:
+        """What a latent's height and width are multiples of."""
+        return 2 ** (len(self.multipliers) - 1)

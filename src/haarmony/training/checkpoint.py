@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pydantic import NonNegativeInt, TypeAdapter
@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from haarmony.io import replacing
-from haarmony.nets import FusionNet, NetConfig
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 @dataclass
@@ -76,14 +77,14 @@ def load(folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.op
         ) from error
 
 
-def load_best(folder: Path, config: NetConfig) -> FusionNet:
-    """The network that a run kept.
+def load_best(folder: Path, net: Net) -> Net:
+    """The network with the weights that a run kept.
 
     Raises:
         ValueError: The weights are damaged or another network's.
         OSError: They cannot be read.
     """
-    net, path = FusionNet(config), folder / "model.safetensors"
+    path = folder / "model.safetensors"
     try:
         net.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:

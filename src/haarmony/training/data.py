@@ -55,6 +55,26 @@ class Training:
     targets: list[Float[np.ndarray, "h w"]]
 
 
+def stems(path: Path, key: str, split: str) -> list[str]:
+    """The stems of one split ("train" or "val") of a set in a splits file, {key: {split: [stem, …]}}.
+
+    Raises:
+        ValueError: The file is not readable, or lacks the set or the split.
+        OSError: It cannot be opened.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))[key][split]
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number or a nesting too long
+        raise ValueError(f"{path}: not readable as JSON ({error})") from None
+    except (KeyError, TypeError):
+        raise ValueError(f"{path}: no split '{split}' of '{key}'") from None
+    if not isinstance(found, list) or not all(isinstance(stem, str) for stem in found):
+        raise ValueError(f"{path}: split '{split}' of '{key}' is no list of stems")
+    if not found:
+        raise ValueError(f"{path}: '{key}': split '{split}' is empty")
+    return found
+
+
 def files(config: DataConfig, pair_set: PairSet, split: str) -> list[jobs.Pair]:
     """The files of one split ("train" or "val") of one set, in the split's order.
 
@@ -65,22 +85,14 @@ def files(config: DataConfig, pair_set: PairSet, split: str) -> list[jobs.Pair]:
     """
     root = Path(config.root)
     path = root / config.splits
-    try:
-        stems = json.loads(path.read_text(encoding="utf-8"))[pair_set.split][split]
-    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number or a nesting too long
-        raise ValueError(f"{path}: not readable as JSON ({error})") from None
-    except (KeyError, TypeError):
-        raise ValueError(f"{path}: no split '{split}' of '{pair_set.split}'") from None
-    if not isinstance(stems, list) or not all(isinstance(stem, str) for stem in stems):
-        raise ValueError(f"{path}: split '{split}' of '{pair_set.split}' is no list of stems")
+    wanted = stems(path, pair_set.split, split)
     found = {pair.stem: pair for pair in jobs.pairs(root / pair_set.a, root / pair_set.b).pairs}
-    missing = [str(stem) for stem in stems if stem not in found]
-    if missing or not stems:
-        problem = f"no pair {missing[0]} ({len(missing)} missing)" if missing else f"split '{split}' is empty"
+    if missing := [stem for stem in wanted if stem not in found]:
         raise ValueError(
-            f"{path}: '{pair_set.split}': {problem} in {root / pair_set.a} and {root / pair_set.b}"
+            f"{path}: '{pair_set.split}': no pair {missing[0]} ({len(missing)} missing)"
+            f" in {root / pair_set.a} and {root / pair_set.b}"
         )
-    return [found[stem] for stem in stems]
+    return [found[stem] for stem in wanted]
 
 
 def load_pair(files: jobs.Pair) -> Pair:

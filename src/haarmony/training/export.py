@@ -1,4 +1,4 @@
-"""From a training run to a model folder: safetensors, three ONNX graphs of any size, and the model card."""
+"""From a training run to a model folder: safetensors, ONNX graphs of any size, and the model card."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from pathlib import Path
 
 import onnx
 import torch
-from torch import Tensor, nn
 from torch.export import Dim
 
 import haarmony
 from haarmony import settings
-from haarmony.nets import FusionNet
 from haarmony.training import checkpoint
-from haarmony.training.recipe import Recipe
-from haarmony.weights import ModelCard
+from haarmony.training.task import Graph
+from haarmony.training.tasks import TASKS, load_recipe
+from haarmony.weights import Card
 
 
-def export(trained: Path, out: Path) -> ModelCard:
-    """Write a model folder that `Fuser` loads, whole or not at all.
+def export(trained: Path, out: Path) -> Card:
+    """Write a model folder that `Fuser`, or `Generator` after its task, loads; whole or not at all.
 
     Args:
         trained: A run directory of `haarmony train`, or its `best` folder.
@@ -40,8 +39,9 @@ def export(trained: Path, out: Path) -> ModelCard:
         raise ValueError(f"{trained}: no trained model here (a run directory, or its folder best)")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: exists already; name a folder that does not")
-    recipe = settings.load(folder / "recipe.toml", Recipe)
-    net = checkpoint.load_best(folder, recipe.net).eval()
+    recipe = load_recipe(folder / "recipe.toml")
+    kind = TASKS[recipe.task]
+    net = checkpoint.load_best(folder, kind.net(recipe.net)).eval()
     try:
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     except ValueError as error:
@@ -49,61 +49,44 @@ def export(trained: Path, out: Path) -> ModelCard:
 
     with checkpoint.replacing_folder(out) as part:
         (part / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-        _write_graphs(net, recipe, part)
-        card = ModelCard(
-            name=recipe.name,
-            title=recipe.title,
-            description=recipe.description,
-            intended_use=recipe.intended_use,
-            limits=recipe.limits,
-            training_data=recipe.training_data,
-            version=haarmony.__version__,
-            parameters=sum(p.numel() for p in net.parameters()),
-            coloured=recipe.coloured,
-            diffusion=recipe.diffusion,
-            net=recipe.net.model_dump(),
-            scores=scores,
-            sha256={
+        for name, graph in kind.graphs(net, recipe).items():
+            (part / f"{name}.onnx").write_bytes(_onnx(graph))
+        own = {
+            "version": haarmony.__version__,
+            "kind": recipe.task,
+            "parameters": sum(p.numel() for p in net.parameters()),
+            "net": recipe.net.model_dump(mode="json"),
+            "scores": scores,
+            "sha256": {
                 path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(part.iterdir())
             },
-        )
+        }
+        shared = {name: getattr(recipe, name) for name in kind.card.model_fields if name not in own}
+        card = kind.card.model_validate({**shared, **own})
         settings.dump(part / "card.toml", card)
     return card
 
 
-def _write_graphs(net: FusionNet, recipe: Recipe, folder: Path) -> None:
-    """One graph a network; batch, height and width are dynamic, the latter two multiples of the grid."""
-    grid = recipe.diffusion.grid
-    # Sizes that differ from one another and from 1, so that the exporter takes none of them for a constant.
-    z = torch.zeros(2, recipe.net.latent_channels, 2 * grid, 3 * grid)
-    t = torch.ones(2, dtype=torch.int64)
-    with torch.inference_mode():
-        condition = net.encoder(z, z, z)
-    graphs: dict[str, tuple[nn.Module, dict[str, Tensor], str]] = {
-        "encoder": (net.encoder, {"z_a": z, "z_b": z.clone(), "z_max": z.clone()}, "condition"),
-        "denoiser": (net.denoiser, {"z": z, "condition": condition, "t": t}, "prediction"),
-        "refiner": (net.refiner, {"z": z, "condition": condition, "t": t}, "x_0"),
-    }
+def _onnx(graph: Graph) -> bytes:
     batch, rows, columns = Dim("batch", max=1024), Dim("rows", max=4096), Dim("columns", max=4096)
-    for name, (network, inputs, output) in graphs.items():
-        shapes = tuple(
-            {0: batch, 2: grid * rows, 3: grid * columns} if x.ndim == 4 else {0: batch}
-            for x in inputs.values()
+    shapes = tuple(
+        {0: batch, 2: graph.multiple * rows, 3: graph.multiple * columns} if x.ndim == 4 else {0: batch}
+        for x in graph.inputs.values()
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's notices of its own deprecations
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # and of packages it could use
+        program = torch.onnx.export(
+            graph.network,
+            tuple(graph.inputs.values()),
+            dynamo=True,
+            dynamic_shapes=shapes,
+            input_names=list(graph.inputs),
+            output_names=[graph.output],
+            verbose=False,
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's notices of its own deprecations
-            logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # and of packages it could use
-            program = torch.onnx.export(
-                network,
-                tuple(inputs.values()),
-                dynamo=True,
-                dynamic_shapes=shapes,
-                input_names=list(inputs),
-                output_names=[output],
-                verbose=False,
-            )
-        assert program is not None
-        (folder / f"{name}.onnx").write_bytes(_without_traces(program.model_proto).SerializeToString())
+    assert program is not None
+    return _without_traces(program.model_proto).SerializeToString()
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:

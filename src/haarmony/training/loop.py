@@ -1,33 +1,34 @@
-"""The loop around Algorithm 1: run directory, optimiser, moving average, validation, checkpoints, resume.
+"""The loop around a task: run directory, optimiser, moving average, validation, checkpoints, resume.
 
     RUN/recipe.toml    the recipe as resolved        RUN/prior/SET/     targets of the targeted search
     RUN/checkpoint/    all that a resume needs       RUN/best/          the moving average that scored best
     RUN/tensorboard/   loss terms, scores and sample pictures
 
-Step n draws its batch, its t and its ε from NumPy's Generator seeded with (seed, n, process): a run that is
-stopped and resumed equals an unbroken one.
+What is learnt is the task's (`haarmony.training.task`); for fusion that is Algorithm 1. Step n draws its
+batch, its t and its ε from NumPy's Generator seeded with (seed, n, process): a run that is stopped and
+resumed equals an unbroken one.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from haarmony import settings
-from haarmony.nets import FusionNet
-from haarmony.training import checkpoint, validation
-from haarmony.training.algorithm import Algorithm1, draw_steps
-from haarmony.training.data import Report, Training, draw, find_targets, load_training
-from haarmony.training.recipe import Recipe
+from haarmony.training import checkpoint
+from haarmony.training.data import Report
+from haarmony.training.recipe import BaseRecipe
+from haarmony.training.task import Task
+from haarmony.training.tasks import TASKS, load_recipe
 
 LOG_EVERY = 50
 
@@ -59,28 +60,26 @@ def train(
         OSError: A file or folder cannot be read or written.
     """
     started = time.monotonic()
-    recipe = settings.load(recipe_path, Recipe)
-    if data is not None:
-        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": str(data)})})
+    recipe = load_recipe(recipe_path, data=data)
+    kind = TASKS[recipe.task]
     run = out if out is not None else Path("runs") / recipe.name
     AcceleratorState._reset_state()  # else an earlier call in this process would fix the precision for good
     accelerator = Accelerator(mixed_precision=recipe.optimiser.precision, cpu=not torch.cuda.is_available())
-    # The main process finds the targets; the others then read what it found.
+    # The main process finds what training starts from, targets say; the others then read what it found.
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             _open_run(run, recipe, resume=resume)
-            find_targets(recipe.data, recipe.prior, run / "prior", report=report)
+            kind.prepare(recipe, run, report=report)
         else:
             report = _silent
-    training = load_training(recipe.data, run / "prior")
-    return _Run(recipe, run, training, accelerator, report).go(resume, started, max_time)
+    return _Run(recipe, run, kind.task(recipe, run), accelerator, report).go(resume, started, max_time)
 
 
 def _silent(line: str) -> None:
     pass
 
 
-def _open_run(run: Path, recipe: Recipe, *, resume: bool) -> None:
+def _open_run(run: Path, recipe: BaseRecipe, *, resume: bool) -> None:
     for name in ("checkpoint", "best"):
         checkpoint.recover(run / name)
     exists = (run / "checkpoint").exists()
@@ -91,7 +90,7 @@ def _open_run(run: Path, recipe: Recipe, *, resume: bool) -> None:
             f"{run}: holds a run already; go on with --resume, or name another folder with --out"
         )
     saved = run / "recipe.toml"
-    if resume and settings.load(saved, Recipe) != recipe:
+    if resume and load_recipe(saved) != recipe:
         raise ValueError(
             f"{saved}: differs from the recipe to resume; it takes the same recipe and data folder"
         )
@@ -103,25 +102,23 @@ class _Run:
     """One process's part of a training run."""
 
     def __init__(
-        self, recipe: Recipe, run: Path, training: list[Training], accelerator: Accelerator, report: Report
+        self, recipe: BaseRecipe, run: Path, task: Task, accelerator: Accelerator, report: Report
     ) -> None:
-        self.recipe, self.folder, self.training = recipe, run, training
+        self.recipe, self.folder, self.task = recipe, run, task
         self.accelerator, self.report = accelerator, report
         config = recipe.optimiser
-        torch.manual_seed(recipe.seed)  # for the initial weights, which torch draws from its global generator
         # Channels last: a third faster on a CPU, and what tensor cores want.
-        self.net = FusionNet(recipe.net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.algorithm = Algorithm1(self.net, recipe.diffusion, recipe.loss, recipe.data.sets)
+        self.net = task.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.wrapped, self.optimiser = accelerator.prepare(self.algorithm, optimiser)
+        self.wrapped, self.optimiser = accelerator.prepare(task.module, optimiser)
         ema = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.net, multi_avg_fn=ema)
         self.state = checkpoint.State()
 
     def go(self, resume: bool, started: float, max_time: float | None) -> Path:
-        """Lines 2 to 11 of Algorithm 1."""
+        """Train to the last step or until time is up (lines 2 to 11 of Algorithm 1)."""
         config, every = self.recipe.optimiser, self.recipe.validation.every
         if resume:
             self.state = checkpoint.load(self.folder / "checkpoint", *self._saved())
@@ -131,8 +128,9 @@ class _Run:
             step = self.state.step
             for group in self.optimiser.param_groups:
                 group["lr"] = self.recipe.learning_rate_at(step)
-            self.algorithm.loss = self.recipe.loss_at(step)
-            terms = self.wrapped(*self._inputs(step))  # lines 3 to 9
+            self.task.at(step)
+            inputs = self.task.inputs(step, self.accelerator.process_index, self.accelerator.device)
+            terms = self.wrapped(*inputs)  # lines 3 to 9
             self.accelerator.backward(terms["loss"])  # line 10
             norm = self.accelerator.clip_grad_norm_(self.net.parameters(), config.clip)
             self.optimiser.step()
@@ -155,21 +153,8 @@ class _Run:
         self.accelerator.wait_for_everyone()
         return self.folder
 
-    def _saved(self) -> tuple[FusionNet, AveragedModel, torch.optim.Optimizer]:
+    def _saved(self) -> tuple[nn.Module, AveragedModel, torch.optim.Optimizer]:
         return self.net, self.average, self.optimiser.optimizer
-
-    def _inputs(self, step: int) -> list[torch.Tensor]:
-        """The arguments of Algorithm 1 at a step, drawn from a generator of the step's own."""
-        config, diffusion, crop = self.recipe.optimiser, self.recipe.diffusion, self.recipe.data.crop
-        codec, schedule = self.algorithm.codec, self.algorithm.process.schedule
-        rng = np.random.default_rng([self.recipe.seed, step, self.accelerator.process_index])
-        batch = draw(self.training, rng, batch=config.batch, crop=crop)
-        t = draw_steps(schedule, diffusion, rng, batch=config.batch, sampled=config.sampled_steps)
-        grid = crop // codec.factor
-        eps = rng.standard_normal((config.batch, codec.channels, grid, grid), dtype=np.float32)
-        device = self.accelerator.device
-        pictures = [torch.from_numpy(getattr(batch, field.name)).to(device) for field in fields(batch)]
-        return [*pictures, torch.from_numpy(t), torch.from_numpy(eps).to(device)]
 
     def _any(self, flag: bool) -> bool:
         """Whether any process says so, so that all leave the loop at the same step."""
@@ -186,8 +171,7 @@ class _Main:
         self.run = run
         self.best = run.folder / "best"
         self.log = SummaryWriter(run.folder / "tensorboard")
-        self.pairs = validation.load(run.recipe, pairs=run.recipe.validation.pairs)
-        self.maximum = validation.baseline(self.pairs)
+        run.task.load_validation()
 
     def log_terms(self, terms: dict[str, torch.Tensor]) -> None:
         step, of = self.run.state.step, self.run.recipe.optimiser.steps
@@ -200,16 +184,15 @@ class _Main:
         """Score the moving average; keep it as `best` when no earlier one scored higher."""
         run, step = self.run, self.run.state.step
         average = run.average.module
-        assert isinstance(average, FusionNet)
-        scores, sheet = validation.score(average, run.recipe, self.pairs)
-        total = validation.total(scores, self.maximum)
+        scores, total, sheet = run.task.validate(average)
         for name, row in scores.items():
             for metric, value in row.items():
                 self.log.add_scalar(f"{name}/{metric}", value, step)
             said = " ".join(f"{metric} {value:.3f}" for metric, value in row.items())
             run.report(f"validation {step} {name}: {said}")
         self.log.add_scalar("validation/score", total, step)
-        self.log.add_image("validation/a, b, fused", sheet, step, dataformats="HW")
+        kind = "HW" if sheet.ndim == 2 else "HWC"
+        self.log.add_image(f"validation/{run.task.caption}", sheet, step, dataformats=kind)
         run.report(f"validation {step} score {total:.4f} (best {max(total, run.state.best_score):.4f})")
         if total > run.state.best_score:
             run.state = replace(run.state, best_score=total, best_step=step)
@@ -222,9 +205,8 @@ class _Main:
         """Score the kept weights on the whole validation split, for the model card; say the peak memory."""
         run = self.run
         self.log.close()
-        net = checkpoint.load_best(self.best, run.recipe.net)
-        scores, _ = validation.score(net, run.recipe, validation.load(run.recipe))
-        checkpoint.write_json(self.best / "scores.json", scores)
+        net = checkpoint.load_best(self.best, run.average.module)  # the run's checkpoint is written already
+        checkpoint.write_json(self.best / "scores.json", run.task.score(net))
         run.report(f"best: step {run.state.best_step}; {self.best / 'scores.json'} scores the whole split")
         if torch.cuda.is_available():
             run.report(f"peak memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GB on the GPU")

@@ -1,7 +1,7 @@
-"""A recipe: everything that a training run depends on, in one TOML file.
+"""A recipe: everything that a training run depends on, in one TOML file; here what all have, and fusion's.
 
-The run directory keeps the recipe as resolved, so that a model can be rebuilt from it. An unknown key is an
-error.
+Its key `task` says which of `haarmony.training.tasks` it is for, fusion by default. The run directory keeps
+the recipe as resolved, so that a model can be rebuilt from it. An unknown key is an error.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ Margin = Literal[
 """A margin of `LossConfig`."""
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A table of a recipe: it does not change, and a key that it does not know is an error."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class PairSet(_Frozen):
+class PairSet(Frozen):
     """One set of pairs: two folders, below the data folder, whose files share their stems."""
 
     name: FolderName
@@ -63,7 +65,7 @@ class PairSet(_Frozen):
     )
 
 
-class DataConfig(_Frozen):
+class DataConfig(Frozen):
     """Where the pairs are and how crops are drawn."""
 
     root: str = Field("data", description="data folder; `haarmony train --data` overrides it")
@@ -72,7 +74,7 @@ class DataConfig(_Frozen):
     crop: int = Field(128, ge=32, description="side of a training crop, pixels")
 
 
-class LossConfig(_Frozen):
+class LossConfig(Frozen):
     """Weights of the loss terms: `noise` as in `haarmony.training.algorithm`, the others as in `losses`.
 
     Zero leaves a term out. A margin is no weight: it belongs to the term it is named after.
@@ -104,7 +106,7 @@ class LossConfig(_Frozen):
     rank_margin: float = Field(0.02, description="of rank and rank_a")
 
 
-class OptimiserConfig(_Frozen):
+class OptimiserConfig(Frozen):
     """AdamW with a cosine learning rate and an exponential moving average of the weights."""
 
     steps: int = Field(10_000, ge=1)
@@ -115,19 +117,24 @@ class OptimiserConfig(_Frozen):
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema: float = Field(0.995, ge=0, lt=1)
     precision: Literal["no", "bf16"] = "no"
+
+
+class FusionOptimiserConfig(OptimiserConfig):
+    """And how Algorithm 1 draws t."""
+
     sampled_steps: float = Field(
         0.5, ge=0, le=1, description="share of images whose t is one that sampling visits"
     )
 
 
-class ValidationConfig(_Frozen):
-    """When the moving average is scored on the validation split, and on how many of its pairs."""
+class ValidationConfig(Frozen):
+    """When the moving average is scored on the validation split, and on how many of its pairs or pictures."""
 
     every: int = Field(1000, ge=1, description="steps between validations and checkpoints")
-    pairs: int = Field(12, ge=1, description="pairs of each set, evenly spaced in the split")
+    pairs: int = Field(12, ge=1, description="pairs or pictures of each set, evenly spaced in the split")
 
 
-class Phase(_Frozen):
+class Phase(Frozen):
     """Other weights of the loss terms from a step on."""
 
     from_step: int = Field(ge=1)
@@ -135,8 +142,8 @@ class Phase(_Frozen):
     loss: LossConfig
 
 
-class Recipe(_Frozen):
-    """What `haarmony train` reads (with `haarmony.settings.load`)."""
+class BaseRecipe(Frozen):
+    """What every recipe has, whatever its task."""
 
     name: FolderName
     title: str
@@ -145,6 +152,25 @@ class Recipe(_Frozen):
     limits: str
     training_data: str
     seed: int = Field(42, ge=0, lt=2**63)
+    optimiser: OptimiserConfig = OptimiserConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+    def peaks(self) -> list[tuple[int, float]]:
+        """The steps at which the learning rate rises from zero, and what it rises to."""
+        return [(0, self.optimiser.learning_rate)]
+
+    def learning_rate_at(self, step: int) -> float:
+        """Linear warm-up, then a cosine to 1 % of the peak where the next one begins, or at the last step."""
+        first, peak = [one for one in self.peaks() if one[0] <= step][-1]
+        last = min([at for at, _ in self.peaks() if at > step], default=self.optimiser.steps)
+        rise = min(1.0, (step - first + 1) / max(1, self.optimiser.warmup))
+        return peak * rise * (0.505 + 0.495 * math.cos(math.pi * (step - first) / (last - first)))
+
+
+class Recipe(BaseRecipe):
+    """The task "fusion": what `haarmony train` reads where no other task is named."""
+
+    task: Literal["fusion"] = "fusion"
     coloured: Literal["first", "second"] = Field(
         "second", description="the source that is in colour, if one is"
     )
@@ -154,8 +180,7 @@ class Recipe(_Frozen):
     net: NetConfig = NetConfig()
     loss: LossConfig = LossConfig()
     phases: tuple[Phase, ...] = ()
-    optimiser: OptimiserConfig = OptimiserConfig()
-    validation: ValidationConfig = ValidationConfig()
+    optimiser: FusionOptimiserConfig = FusionOptimiserConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -182,14 +207,9 @@ class Recipe(_Frozen):
             raise ValueError(f"data.crop = {crop} is too small for loss.vif, which needs {VIF_SMALLEST}")
         return self
 
-    def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, then a cosine to 1 % of the peak where the next one begins, or at the last step."""
-        begun = [(0, self.optimiser.learning_rate)]
-        begun += [(phase.from_step, phase.learning_rate) for phase in self.phases if phase.learning_rate]
-        first, peak = [one for one in begun if one[0] <= step][-1]
-        last = min([at for at, _ in begun if at > step], default=self.optimiser.steps)
-        rise = min(1.0, (step - first + 1) / max(1, self.optimiser.warmup))
-        return peak * rise * (0.505 + 0.495 * math.cos(math.pi * (step - first) / (last - first)))
+    def peaks(self) -> list[tuple[int, float]]:
+        begun = [(phase.from_step, phase.learning_rate) for phase in self.phases if phase.learning_rate]
+        return [*super().peaks(), *begun]
 
     def loss_at(self, step: int) -> LossConfig:
         """The weights of the loss terms at a step, counted from 0."""

@@ -11,13 +11,12 @@ from haarmony.fuser import fuse_luma
 from haarmony.nets import FusionNet
 from haarmony.training.data import Pair, files, load_pair
 from haarmony.training.recipe import PairSet, Recipe
+from haarmony.training.task import Scores
 
 SHOWN = ("MI", "SCD", "VIF", "Qabf", "SSIM")
 WEIGHTS = {"VIF": 1.0, "Qabf": 3.0, "SSIM": 2.0, "SCD": 0.5}
 SHORTFALL_WEIGHT = 30.0
 """What a hundredth that a metric lacks to the pixel-wise maximum's costs the score: 0.3."""
-
-Scores = dict[str, dict[str, float]]
 
 
 def load(recipe: Recipe, *, pairs: int | None = None) -> list[tuple[PairSet, list[Pair]]]:

@@ -1,47 +1,100 @@
 """Model cards and the weights that ship with the package.
 
 A model is a folder: `card.toml` says what it is, how it samples and what its files' sha256 are; beside it lie
-`encoder.onnx`, `denoiser.onnx`, `refiner.onnx` for serving and `model.safetensors` for torch. Nothing is
-downloaded and no file can run code; a file whose sha256 is not the card's is not loaded.
+the ONNX graphs for serving (`encoder`, `denoiser` and `refiner`, or `unet` where the card's kind is
+generation) and `model.safetensors` for torch. Nothing is downloaded and no file can run code; a file whose
+sha256 is not the card's is not loaded.
 """
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from haarmony import settings
-from haarmony.weights.card import ModelCard
+from haarmony.weights.card import KINDS, Card, GenerationCard, ModelCard
 
-__all__ = ["ModelCard", "cards", "find", "load_card", "verified"]
+__all__ = [
+    "Card",
+    "GenerationCard",
+    "ModelCard",
+    "cards",
+    "find",
+    "load_any",
+    "load_card",
+    "load_generation",
+    "verified",
+]
 
 SHIPPED = Path(__file__).parent
 
-
-def cards() -> dict[str, ModelCard]:
-    """The shipped models' cards, by name."""
-    return {folder.parent.name: load_card(folder.parent) for folder in sorted(SHIPPED.glob("*/card.toml"))}
+AnyCard = TypeVar("AnyCard", bound=Card)
 
 
-def find(model: str | Path) -> Path:
+class _Head(BaseModel):
+    """The one key of a card that says how the others are to be read."""
+
+    kind: str = "fusion"
+
+
+def cards(kind: type[Card] = Card) -> dict[str, Card]:
+    """The shipped models' cards, by name; those of one kind, or all."""
+    shipped = {path.parent.name: load_any(path.parent) for path in sorted(SHIPPED.glob("*/card.toml"))}
+    return {name: card for name, card in shipped.items() if isinstance(card, kind)}
+
+
+def find(model: str | Path, kind: type[Card] = ModelCard) -> Path:
     """The folder of a shipped model (by name) or of one's own (by path).
 
     Raises:
-        ValueError: There is neither; the message lists the shipped names.
+        ValueError: There is neither; the message lists the shipped names of that kind.
     """
     for folder in (SHIPPED / str(model), Path(model)):
         if (folder / "card.toml").is_file():
             return folder
-    names = ", ".join(sorted(folder.parent.name for folder in SHIPPED.glob("*/card.toml")))
-    raise ValueError(f"unknown model '{model}': choose one of {names}, or a folder that holds a card.toml")
+    raise ValueError(f"unknown model '{model}': {_choices(kind)}")
+
+
+def load_any(folder: Path) -> Card:
+    """Read `folder`/card.toml, of whatever kind; a ValueError names the file and the key that is wrong."""
+    path = folder / "card.toml"
+    kind = settings.load(path, _Head).kind
+    if kind not in KINDS:
+        raise ValueError(f"{path}: kind: unknown kind '{kind}', only {', '.join(KINDS)} are known")
+    return settings.load(path, KINDS[kind])
 
 
 def load_card(folder: Path) -> ModelCard:
-    """Read `folder`/card.toml; a ValueError names the file and the key that is wrong."""
-    return settings.load(folder / "card.toml", ModelCard)
+    """Read `folder`/card.toml of a model that fuses.
+
+    Raises:
+        ValueError: As for `load_any`, or the model is of another kind; the message lists shipped ones.
+    """
+    return _load(folder, ModelCard)
 
 
-def verified(folder: Path, name: str, card: ModelCard) -> bytes:
+def load_generation(folder: Path) -> GenerationCard:
+    """Read `folder`/card.toml of a model that generates; errors are those of `load_card`."""
+    return _load(folder, GenerationCard)
+
+
+def _load(folder: Path, kind: type[AnyCard]) -> AnyCard:
+    card = load_any(folder)
+    if not isinstance(card, kind):
+        (wanted,) = (name for name, one in KINDS.items() if one is kind)
+        raise ValueError(f"the model '{card.name}' is not for {wanted}: {_choices(kind)}")
+    return card
+
+
+def _choices(kind: type[Card]) -> str:
+    names = ", ".join(cards(kind))
+    return f"choose {f'one of {names}, or ' if names else ''}a folder that holds a card.toml"
+
+
+def verified(folder: Path, name: str, card: Card) -> bytes:
     """The bytes of one of the model's files, after checking them against the card.
 
     Raises:
