@@ -31,6 +31,7 @@ LAYERS = (
     {"weights", "nets"},
     {"engine", "engine_torch"},
     {"fuser", "jobs"},
+    {"generator"},
     {"compare"},
     {"prior"},
     {"training"},
@@ -78,6 +79,10 @@ COMMANDS = {
             "--steps",
         ),
         *("-o", "A", "B"),
+    ],
+    "generate": [
+        *("--help", "--model", "--number", "--out", "--overwrite", "--sampler", "--seed", "--steps"),
+        *("-n", "-o"),
     ],
     "metrics": ["--help"],
     "models": ["--help"],
@@ -138,8 +143,9 @@ def test_parts_do_not_import_each_other_in_a_circle():
     TopologicalSorter(graph).prepare()
 
 
-def test_the_fuser_knows_no_network():
-    assert not parts_imported(SRC / "fuser.py") & {"nets", "prior", "training"}
+@pytest.mark.parametrize("name", ["fuser.py", "generator.py"])
+def test_what_serves_knows_no_network(name):
+    assert not parts_imported(SRC / name) & {"nets", "prior", "training"}
 
 
 def test_torch_stays_in_the_parts_that_train():
@@ -158,7 +164,7 @@ def test_the_fusing_path_imports_nothing_heavy_at_module_level():
 
 
 def test_fusing_loads_nothing_heavy():
-    code = "import sys, haarmony.cli, haarmony.jobs, haarmony.fuser, onnxruntime; print(*sys.modules)"
+    code = "import sys, haarmony.cli, haarmony.jobs, haarmony.generator, onnxruntime; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -223,7 +223,7 @@ def grid(pictures: Pictures) -> Float[np.ndarray, "..."]:
     n, channels, height, width = pictures.shape
     if channels not in (1, 3):
         raise ValueError(f"only pictures of one channel or three can be shown, got {channels}")
-    columns = min(range(1, n + 1), key=lambda c: (max(c * width, -(-n // c) * height), c * -(-n // c)))
+    columns = min(range(1, n + 1), key=lambda c: (max(c * width, -(-n // c) * height), c * -(-n // c), -c))
     rows = -(-n // columns)
     sheet = np.zeros((rows * columns, channels, height, width), pictures.dtype)
     sheet[:n] = pictures

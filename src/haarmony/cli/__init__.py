@@ -18,6 +18,7 @@ from haarmony.cli.benchmark import benchmark
 from haarmony.cli.demo import demo
 from haarmony.cli.evaluate import evaluate, metrics
 from haarmony.cli.fuse import fuse
+from haarmony.cli.generate import generate
 from haarmony.cli.messages import describe, say
 from haarmony.cli.models import models
 from haarmony.cli.prior import prior
@@ -33,7 +34,7 @@ EXTRAS = {
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-for command in (fuse, demo, models, evaluate, benchmark, metrics, prior, train, export):
+for command in (fuse, demo, generate, models, evaluate, benchmark, metrics, prior, train, export):
     app.command()(command)
 
 

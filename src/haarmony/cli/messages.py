@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from haarmony.jobs import Pairs
 
 Item = TypeVar("Item")
@@ -66,12 +68,27 @@ def watched(items: Iterable[Item], *, total: int, quiet: bool, label: str) -> It
 
 def with_bar(items: Iterable[Item], *, total: int, label: str = "") -> Iterator[Item]:
     """The items, with a bar on the terminal that says how many are done and the time left."""
+    with _progress(label) as bar:
+        yield from bar.track(items, total=total)
+
+
+@contextmanager
+def counted(total: int, *, label: str = "") -> Iterator[Callable[..., None]]:
+    """What to call, with anything, after each of `total` steps; on a terminal it moves a bar."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    with _progress(label) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda *_: bar.advance(task)
+
+
+def _progress(label: str) -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield from bar.track(items, total=total)
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Collection[int] | None = None) -> list[str]:
