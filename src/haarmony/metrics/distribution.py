@@ -23,9 +23,9 @@ PATCH = 4
 
 def sliced_wasserstein(
     x: Float[np.ndarray, "n c h w"],
-    y: Float[np.ndarray, "m c h w"],
+    y: Float[np.ndarray, "m k H W"],
     *,
-    levels: int = 4,
+    levels: int | None = None,
     directions: int = 128,
     seed: int = 0,
 ) -> float:
@@ -34,7 +34,8 @@ def sliced_wasserstein(
     Args:
         x: Pictures; their number need not be that of `y`, but small sets lie apart by chance.
         y: The reference.
-        levels: Haar levels; height and width are multiples of 4 · 2^levels.
+        levels: Haar levels; height and width are multiples of 4 · 2^levels. None takes as many as that
+            allows, at most 4.
         directions: Random directions of each kind of vector.
         seed: Seed of the directions.
 
@@ -48,6 +49,8 @@ def sliced_wasserstein(
         raise ValueError(f"pictures must be of one shape, got {x.shape[1:]} and {y.shape[1:]}")
     if len(y) < 2:
         raise ValueError(f"the reference must be at least 2 pictures, got {len(y)}")
+    if levels is None:
+        levels = max((n for n in (1, 2, 3, 4) if not any(s % (PATCH << n) for s in x.shape[2:])), default=1)
     rng = np.random.default_rng(seed)
     of_x, of_y = _vectors(x, levels), _vectors(y, levels)
     return float(np.mean([_sliced(a, b, directions, rng) for a, b in zip(of_x, of_y, strict=True)]))
