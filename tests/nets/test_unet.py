@@ -1,13 +1,17 @@
 """The U-Net: sizes, what it starts as, its attention against torch's, every picture on its own."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from haarmony.diffusion import Process, Schedule
 from haarmony.nets import UNet, UNetConfig
 from haarmony.nets.unet import ResidualBlock, SelfAttention
 
 SMALL = UNetConfig(latent_channels=4, width=8, multipliers=(1, 2), heads=2)
+COSINE = Process(Schedule.cosine(1000))
+MEAN, STD = np.array([-2.0, 0, 0.1, 0]), np.array([2.0, 0.4, 0.1, 0.05])
 
 
 def stirred(module, seed=0):
@@ -25,7 +29,7 @@ def noise(*shape, seed=1):
 
 def test_the_shipped_size():
     net = UNet(UNetConfig())
-    assert sum(p.numel() for p in net.parameters()) == 2_901_248
+    assert sum(p.numel() for p in net.parameters()) == 2_899_184
     assert UNetConfig().factor == 4
 
 
@@ -34,12 +38,31 @@ def test_untrained_it_predicts_nothing():
     assert not net(noise(2, 4, 8, 12), torch.tensor([1, 1000])).any()
 
 
-def test_a_gain_is_a_matter_of_the_channel_and_the_step():
+@pytest.mark.parametrize("kind", ["eps", "x_0", "v"])
+def test_untrained_but_preconditioned_it_is_the_best_for_gaussian_bands(kind):
     net = UNet(SMALL)
-    stirred(net.gain)
-    z = noise(2, 4, 8, 8)
-    expected = net.gain(net.time(torch.tensor([3, 700])))[:, :, None, None] * z
-    torch.testing.assert_close(net(z, torch.tensor([3, 700])), expected)
+    net.precondition(COSINE, kind, MEAN, STD)
+    t = torch.tensor([1, 300, 999])
+    z, a = noise(3, 4, 8, 8), COSINE.schedule.at(t)[:, None, None, None]
+    mean, std = MEAN[:, None, None], STD[:, None, None]
+    expected = mean + np.sqrt(a) * std**2 / (a * std**2 + 1 - a) * (z.numpy() - np.sqrt(a) * mean)
+    x_0 = COSINE.x_0_from(net(z, t).double(), z.double(), t, kind)
+    np.testing.assert_allclose(x_0.detach(), expected, atol=5e-3 if kind == "eps" else 1e-5)
+
+
+def test_preconditioned_blocks_see_and_give_numbers_of_unit_variance():
+    net = UNet(SMALL)
+    net.precondition(COSINE, "v", MEAN, STD)
+    rng = np.random.default_rng(0)
+    x_0 = MEAN[:, None, None] + STD[:, None, None] * rng.standard_normal((1, 4, 200, 200))
+    eps = rng.standard_normal(x_0.shape)
+    for t in (5, 300, 900):
+        x_t, target = COSINE.diffuse(x_0, eps, t), COSINE.target("v", x_0, eps, t)
+        tables = (net.scale_in, net.shift_in, net.gain, net.shift, net.scale)
+        scale_in, shift_in, gain, shift, scale = (x[t].numpy()[:, None, None] for x in tables)
+        for seen in (scale_in * x_t + shift_in, (target - gain * x_t - shift) / scale):
+            np.testing.assert_allclose(seen.mean((0, 2, 3)), 0, atol=0.03)
+            np.testing.assert_allclose(seen.std((0, 2, 3)), 1, atol=0.03)
 
 
 @pytest.mark.parametrize("size", [(2, 2), (8, 8), (6, 10)])

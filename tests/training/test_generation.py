@@ -51,7 +51,8 @@ def test_what_a_run_and_an_export_leave(generation, recipe):
     assert UNetConfig.model_validate(card.net) == recipe.net
     assert sorted(card.sha256) == ["model.safetensors", "unet.onnx"]
     stored = load_file(generation.model / "model.safetensors")
-    assert card.parameters == sum(value.numel() for value in stored.values())
+    learnt = [name for name, _ in UNet(recipe.net).named_parameters()]
+    assert card.parameters == sum(stored[name].numel() for name in learnt)
     assert b".py" not in (generation.model / "unet.onnx").read_bytes()
 
 
@@ -91,6 +92,15 @@ def test_inputs_are_pictures_of_the_split_and_steps_that_spread(recipe, tmp_path
         same = [torch.equal(p, q) for p, q in zip((x, t, eps), other, strict=True)]
         assert same in ([True] * 3, [False] * 3)
     assert not torch.equal(task.inputs(3, 1, torch.device("cpu"))[2], eps)
+
+
+def test_the_network_is_preconditioned_by_the_training_pictures(recipe, tmp_path):
+    task = Generation(recipe, tmp_path)
+    z = Haar().encode(2 * np.stack([x for x, _ in task.training]) - 1)
+    mean, std = z.mean((0, 2, 3)), z.std((0, 2, 3))
+    untrained = task.net(torch.zeros(1, 16, 8, 8), torch.tensor([1000]))[0, :, 0, 0]
+    np.testing.assert_allclose(untrained.detach(), -mean, atol=1e-4)  # v at T, where only the mean is known
+    np.testing.assert_allclose(task.net.scale[1000].numpy(), -std, rtol=1e-4, atol=1e-4)
 
 
 def test_pictures_are_reduced_by_means(recipe, tmp_path):
@@ -160,6 +170,7 @@ def test_pictures_that_do_not_fit_are_named(recipe, tmp_path):
         ),
         ("crop = 32", "crop = 36", "data.crop = 36 is no multiple of 8"),
         ("width = 8", "width = 8\nlatent_channels = 24", "latent_channels = 24 is no multiple of the 16"),
+        ("width = 8", "width = 8\ntimesteps = 500", "timesteps = 500, but diffusion.timesteps = 1000"),
         ("flip = true", "flip = true, scored = false", "data.sets: none is scored"),
         ("flip = true", "swap = 0.5", "data.sets.0.swap: Extra inputs are not permitted"),
         ('prediction = "v"', 'prediction = "eps"', "diffusion: zero_terminal_snr leaves no signal"),

@@ -41,6 +41,7 @@ class UNetConfig(BaseModel):
     latent_channels: int = Field(
         16, ge=1, description="channels of the codec's latent: 16 for two-level Haar of a grey picture"
     )
+    timesteps: int = Field(1000, ge=1, description="T")
     width: int = Field(32, ge=4, description="channels at the first level")
     multipliers: tuple[int, ...] = Field(
         (1, 2, 4), min_length=1, description="channels of each level in widths; each has half the last's size"

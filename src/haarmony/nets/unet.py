@@ -8,10 +8,12 @@ that only the attention at the lowest level sees the whole picture, and any size
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from haarmony.diffusion.process import Process
 from haarmony.nets.blocks import Norm, TimestepEmbedding
 from haarmony.nets.config import UNetConfig
 
@@ -19,11 +21,22 @@ from haarmony.nets.config import UNetConfig
 class UNet(nn.Module):
     """(x_t (B, latent, h, w), t (B,) in 1..T) → prediction (B, latent, h, w).
 
-    Beside the blocks each channel of x_t has a gain g(t): were the codec's bands Gaussian and independent,
-    the best prediction would be that alone; so the blocks learn only what bands and
-    neighbours say of each other.
-    Gains and projection start at zero, and so does the network's output.
+    The blocks F see and give numbers of about unit variance, whatever the band and the step: in each channel
+
+        x̂_0 = μ + c_skip y + c_out F(c_in y, t),   y = x_t − √ᾱ_t μ,   c_in = (ᾱ_t σ² + 1 − ᾱ_t)^(−1/2),
+        c_skip = √ᾱ_t σ² c_in²,   c_out = √(1 − ᾱ_t) σ c_in
+
+    with the channel's mean μ and standard deviation σ in the data (Karras et al. 2022, table 1, but σ of each
+    band). At F = 0 that is the best estimate were the bands Gaussian and independent, and an error of F costs
+    a fine band, whose σ is a twentieth of the coarse one's, as much less. Until `precondition` is called the
+    prediction is F itself.
     """
+
+    scale_in: Tensor
+    shift_in: Tensor
+    gain: Tensor
+    shift: Tensor
+    scale: Tensor
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -57,13 +70,41 @@ class UNet(nn.Module):
                 self.up.append(_Up(channels, channels))
         self.norm = Norm(channels)
         self.out = nn.Conv2d(channels, config.latent_channels, 3, padding=1)
-        self.gain = nn.Linear(time_channels, config.latent_channels)
-        for parameter in (*self.out.parameters(), *self.gain.parameters()):
+        for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
+        for name in ("scale_in", "shift_in", "gain", "shift", "scale"):
+            fill = torch.ones if name in ("scale_in", "scale") else torch.zeros
+            self.register_buffer(name, fill(config.timesteps + 1, config.latent_channels))
+
+    def precondition(self, process: Process, kind: str, mean: np.ndarray, std: np.ndarray) -> None:
+        """Set the coefficients, for what the network is to predict and the data's channels, (C,) each."""
+        t = np.arange(1, process.schedule.T + 1)
+        one, zero = np.ones((len(t), 1, 1, 1)), np.zeros((len(t), 1, 1, 1))
+        # Every kind of prediction is a sum of x_0 and x_t; here what it has of each, (T, 1).
+        of_x_0, of_x_t = (
+            process.target(kind, x_0, process.eps_from_x_0(x_0, x_t, t), t).reshape(-1, 1)
+            for x_0, x_t in ((one, zero), (zero, one))
+        )
+        alpha_bar = process.schedule.at(t)[:, None]
+        c_in = 1 / np.sqrt(alpha_bar * std**2 + 1 - alpha_bar)
+        c_skip, c_out = np.sqrt(alpha_bar) * std**2 * c_in**2, np.sqrt(1 - alpha_bar) * std * c_in
+        coefficients = {
+            "scale_in": c_in,
+            "shift_in": -c_in * np.sqrt(alpha_bar) * mean,
+            "gain": of_x_t + of_x_0 * c_skip,
+            "shift": of_x_0 * (1 - c_skip * np.sqrt(alpha_bar)) * mean,
+            "scale": of_x_0 * c_out,
+        }
+        for name, values in coefficients.items():
+            getattr(self, name)[1:] = torch.from_numpy(values)
 
     def forward(self, z: Tensor, t: Tensor) -> Tensor:
+        scale_in, shift_in, gain, shift, scale = (
+            table[t][:, :, None, None]
+            for table in (self.scale_in, self.shift_in, self.gain, self.shift, self.scale)
+        )
         time = self.time(t)
-        x = self.into(z)
+        x = self.into(scale_in * z + shift_in)
         skips = [x]
         for block in self.down:
             x = block(x, time)
@@ -72,7 +113,7 @@ class UNet(nn.Module):
             x = block(x, time)
         for block in self.up:
             x = block(x if isinstance(block, _Up) else torch.cat([x, skips.pop()], dim=1), time)
-        return self.out(F.silu(self.norm(x))) + self.gain(time)[:, :, None, None] * z
+        return gain * z + shift + scale * self.out(F.silu(self.norm(x)))
 
 
 class ResidualBlock(nn.Module):

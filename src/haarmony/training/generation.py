@@ -80,6 +80,10 @@ class GenerationRecipe(BaseRecipe):
             raise ValueError(
                 f"data.crop = {self.data.crop} is no multiple of {multiple}, codec and network together"
             )
+        if self.net.timesteps != self.diffusion.timesteps:
+            raise ValueError(
+                f"net.timesteps = {self.net.timesteps}, but diffusion.timesteps = {self.diffusion.timesteps}"
+            )
         if not any(one.scored for one in self.data.sets):
             raise ValueError("data.sets: none is scored")
         return self
@@ -120,6 +124,16 @@ class Generation:
         torch.manual_seed(recipe.seed)  # for the initial weights, which torch draws from its global generator
         self.net = UNet(recipe.net)
         self.module = Simple(self.net, recipe.diffusion)
+        mean, std = self._moments()
+        self.net.precondition(self.module.process, recipe.diffusion.prediction, mean, std)
+
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of every channel of the training latents."""
+        latents = [
+            encode_channels(self.module.codec, to_latent(_middle(x, self.recipe.data.crop)[None]))[0]
+            for x, _ in self.training
+        ]
+        return np.mean(latents, axis=(0, 2, 3)), np.maximum(np.std(latents, axis=(0, 2, 3)), 1e-3)
 
     def at(self, step: int) -> None:
         pass
