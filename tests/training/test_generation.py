@@ -121,8 +121,9 @@ def joined(recipe, root):
     rng = np.random.default_rng(0)
     for folder, shape in (("colour", (64, 64, 3)), ("grey", (64, 64))):
         (root / folder).mkdir(parents=True)
-        write(root / folder / "a.png", rng.integers(0, 256, shape, dtype=np.uint8))
-    (root / "splits.json").write_text('{"both": {"train": ["a"], "val": ["a"]}}')
+        for stem in "ab":
+            write(root / folder / f"{stem}.png", rng.integers(0, 256, shape, dtype=np.uint8))
+    (root / "splits.json").write_text('{"both": {"train": ["a"], "val": ["a", "b"]}}')
     one = recipe.data.sets[0].model_copy(update={"folders": ("colour", "grey"), "split": "both"})
     data = recipe.data.model_copy(update={"root": str(root), "sets": (one,)})
     net = recipe.net.model_copy(update={"latent_channels": 64})
@@ -137,7 +138,7 @@ def test_channels_of_several_folders_are_joined(recipe, tmp_path):
     assert x.shape == (2, 4, 32, 32)
     assert task.module(x, t, eps)["loss"].item() > 0.1
     scores, total, sheet = task.validate(task.net)
-    assert total == -scores["validation"]["loss"]
+    assert total == -scores["validation"]["SWD"]
     assert sheet.shape == (128, 128)
 
 
@@ -154,9 +155,12 @@ def test_pictures_that_do_not_fit_are_named(recipe, tmp_path):
     write(root / "grey" / "a.png", np.zeros((50, 64), np.uint8))
     with pytest.raises(ValueError, match=r"32×25 pixels after reduction, less than data\.crop = 32"):
         load(four, grey, "train")
+    (root / "splits.json").write_text('{"both": {"train": ["b"], "val": ["b"]}}')
+    with pytest.raises(ValueError, match="at least 2 validation pictures must be scored, got 1"):
+        Generation(four, tmp_path).load_validation()
     shutil.rmtree(root / "grey")
     (root / "grey").mkdir()
-    with pytest.raises(ValueError, match=r"'both': no picture a in .*grey"):
+    with pytest.raises(ValueError, match=r"'both': no picture b in .*grey"):
         load(four, one, "train")
 
 

@@ -8,6 +8,7 @@ any number of channels, from one or several folders: colour and infrared as four
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,7 @@ from haarmony.fuser import to_latent
 from haarmony.generator import Chain, grid
 from haarmony.io import from_unit, read, to_unit
 from haarmony.metrics import sliced_wasserstein
+from haarmony.metrics.distribution import PATCH
 from haarmony.nets import UNet, UNetConfig
 from haarmony.training.data import Report, stems
 from haarmony.training.recipe import BaseRecipe, FolderName, Frozen
@@ -75,10 +77,10 @@ class GenerationRecipe(BaseRecipe):
                 f"net.latent_channels = {self.net.latent_channels} is no multiple of the {codec.channels}"
                 f" that the codec '{self.diffusion.codec}' has for a channel"
             )
-        if self.data.crop % (codec.factor * self.net.factor):
-            multiple = codec.factor * self.net.factor
+        multiple = math.lcm(codec.factor * self.net.factor, 2 * PATCH)
+        if self.data.crop % multiple:
             raise ValueError(
-                f"data.crop = {self.data.crop} is no multiple of {multiple}, codec and network together"
+                f"data.crop = {self.data.crop} is no multiple of {multiple}, as codec, network and score need"
             )
         if self.net.timesteps != self.diffusion.timesteps:
             raise ValueError(
@@ -166,22 +168,32 @@ class Generation:
         return np.stack([_middle(x, self.recipe.data.crop) for x in found])
 
     def load_validation(self) -> None:
-        _ = self.pictures
+        if len(self.pictures) < 2:
+            raise ValueError(
+                f"data.sets: at least 2 validation pictures must be scored, got {len(self.pictures)}"
+            )
 
     def validate(self, net: nn.Module) -> tuple[Scores, float, Sheet]:
-        """The loss, which the best has least of, and samples."""
+        """Scores of so many pictures as the recipe says; the best network's samples are nearest to real ones.
+
+        The loss does not decide: it falls with the noise that nobody sees, and on few patients rises early.
+        """
         count = min(len(self.pictures), self.recipe.validation.pairs)
-        loss = self._loss(
-            net, self.pictures[np.linspace(0, len(self.pictures) - 1, count).round().astype(int)]
-        )
-        samples = self._sample(net, SHOWN)
-        shown = samples if samples.shape[1] in (1, 3) else samples[:, :1]
-        return {"validation": {"loss": loss}}, -loss, from_unit(grid(shown), np.dtype(np.uint8))
+        picked = self.pictures[np.linspace(0, len(self.pictures) - 1, count).round().astype(int)]
+        samples = self._sample(net, max(count, SHOWN))
+        scores = self._scores(net, picked, samples)
+        shown = samples[:SHOWN] if samples.shape[1] in (1, 3) else samples[:SHOWN, :1]
+        return scores, -scores["validation"]["SWD"], from_unit(grid(shown), np.dtype(np.uint8))
 
     def score(self, net: nn.Module) -> Scores:
-        """The loss of all, and how far as many samples are from them (`sliced_wasserstein`)."""
-        distance = sliced_wasserstein(self._sample(net, len(self.pictures)), self.pictures)
-        return {"validation": {"loss": self._loss(net, self.pictures), "SWD": distance}}
+        return self._scores(net, self.pictures, self._sample(net, len(self.pictures)))
+
+    def _scores(
+        self, net: nn.Module, pictures: Float[np.ndarray, "b k H W"], samples: Float[np.ndarray, "n k H W"]
+    ) -> Scores:
+        """The loss of the pictures, and how far the samples are from the whole split."""
+        distance = sliced_wasserstein(samples, self.pictures)
+        return {"validation": {"loss": self._loss(net, pictures), "SWD": distance}}
 
     def _loss(self, net: nn.Module, pictures: Float[np.ndarray, "b k H W"], *, times: int = 4) -> float:
         """Mean of the simple loss, each picture at several steps, with noise that is always the same."""
