@@ -5,8 +5,8 @@
 DATA holds the pictures that recipes/ddpm-mri.toml names and their splits.json. Every row is N samples by one
 seed against the slices of the validation split; prints a Markdown table and draws it.
 
-The distance is the sliced Wasserstein distance on Haar bands (`haarmony.metrics.sliced_wasserstein`), in place
-of the Fréchet inception distance. That one needs a network trained on photographs, which would have to be
+The distance is the sliced Wasserstein distance on Haar bands (`haarmony.metrics.sliced_wasserstein`), not
+the Fréchet inception distance. That one needs a network trained on photographs, which would have to be
 downloaded, knows nothing of MRI, and asks for tens of thousands of pictures to estimate a covariance of
 2048 numbers. Quantiles of projections need neither, and bands say where a sampler fails: too few steps blur
 the fine ones. How near real pictures come is a row of its own: slices of the training split, as many, against

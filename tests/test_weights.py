@@ -14,14 +14,16 @@ def test_every_shipped_model_is_whole_and_small():
     for name, card in cards.items():
         folder = weights.find(name)
         assert card.name == name
-        assert set(card.scores) == {"MRI-CT", "MRI-PET", "MRI-SPECT"}
+        if name == "medical":
+            assert set(card.scores) == {"MRI-CT", "MRI-PET", "MRI-SPECT"}
+        assert card.scores
         for file, expected in card.sha256.items():
             content = weights.verified(folder, file, card)
             assert hashlib.sha256(content).hexdigest() == expected
             assert b".py" not in content  # no trace of the machine that exported it
             total += len(content)
         assert {path.name for path in folder.iterdir()} == {"card.toml", *card.sha256}
-    assert total < 15e6
+    assert total < 40e6
 
 
 def test_a_model_is_found_by_name_or_folder(tmp_path):

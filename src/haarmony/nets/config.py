@@ -44,7 +44,7 @@ class UNetConfig(BaseModel):
     timesteps: int = Field(1000, ge=1, description="T")
     width: int = Field(32, ge=4, description="channels at the first level")
     multipliers: tuple[int, ...] = Field(
-        (1, 2, 4), min_length=1, description="channels of each level in widths; each has half the last's size"
+        (1, 2, 3), min_length=1, description="channels of each level in widths; each has half the last's size"
     )
     depth: int = Field(1, ge=1, description="residual blocks a level on the way down; one more on the way up")
     heads: int = Field(4, ge=1, description="attention heads at the lowest level, a divisor of its channels")
