@@ -67,6 +67,15 @@ def test_wrong_usage(generate, argv):
     assert os.listdir() == []
 
 
+def test_an_export_says_what_it_is_for(run, generation, tmp_path):
+    code, out, err = run("export", generation.run, "-o", tmp_path / "model")
+    assert (code, err) == (0, [])
+    (line,) = out
+    assert line.startswith(
+        f"{tmp_path / 'model'}: discs, 0.05 million parameters; to use it, haarmony generate -o "
+    )
+
+
 def test_what_exists_stays(generate):
     Path("grid.png").write_text("mine")
     code, _, err = generate("-o", "grid.png", "--steps", "1")

@@ -49,9 +49,11 @@ def export(
         Path, typer.Option("--out", "-o", help="Folder for the model: ONNX, safetensors and card.")
     ],
 ) -> None:
-    """Export a checkpoint as a model folder, which 'haarmony fuse --model' takes."""
+    """Export a checkpoint as a model folder, which 'haarmony fuse' or 'generate --model' takes."""
     from haarmony.training.export import export
+    from haarmony.weights import GenerationCard
 
     card = export(checkpoint, out)
     size = f"{card.parameters / 1e6:.2f} million parameters"
-    typer.echo(f"{out}: {card.name}, {size}; to use it, haarmony fuse A B -o OUT --model {out}")
+    use = "generate" if isinstance(card, GenerationCard) else "fuse A B"
+    typer.echo(f"{out}: {card.name}, {size}; to use it, haarmony {use} -o OUT --model {out}")
