@@ -20,8 +20,8 @@ FINE = 2**20 + 1
 """So many levels that a bin's mass is its width times the density; the width is 2 / (FINE - 1)."""
 
 GAP_OF_BETA_TILDE = (np.euler_gamma + 1 - math.log(2)) / (2 * math.log(2))
-"""Bits that σ² = β̃ costs however short the steps: near t = 0 the reverse step has the variance β, of
-which β̃ is (t − 1)/t. The sum over t ≥ 2 of ½(1/(t − 1) − ln(t/(t − 1))) is γ/2; β̃_2 at t = 1 adds (1 − ln 2)/2."""
+"""Bits that σ² = β̃ costs however short the steps: near t = 0 the reverse step has the variance β, of which β̃
+is (t − 1)/t. The sum over t ≥ 2 of ½(1/(t − 1) − ln(t/(t − 1))) is γ/2; β̃_2 at t = 1 adds (1 − ln 2)/2."""
 
 
 def normal(seed, shape=(3, 2, 4, 5)):
