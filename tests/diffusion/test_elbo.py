@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from gaussian import posterior_of_gaussian
 from torch.distributions import Normal, kl_divergence
 
 from haarmony.codec import CODECS
@@ -26,16 +27,6 @@ is (t − 1)/t. The sum over t ≥ 2 of ½(1/(t − 1) − ln(t/(t − 1))) is �
 
 def normal(seed, shape=(3, 2, 4, 5)):
     return np.random.default_rng(seed).standard_normal(shape)
-
-
-def posterior_of_gaussian(process, mean, std):
-    """E[x_0 | x_t] where x_0 ~ N(mean, std²), by the gain √ᾱ s² / (ᾱ s² + 1 − ᾱ)."""
-
-    def denoise(x_t, t):
-        a = process.schedule.alpha_bar[t]
-        return mean + np.sqrt(a) * std**2 / (a * std**2 + 1 - a) * (x_t - np.sqrt(a) * mean)
-
-    return denoise
 
 
 def expected_terms(process, x_0, mean, std, *, variance):

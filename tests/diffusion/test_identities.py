@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gaussian import normal
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 from torch.nn import functional as F  # noqa: N812
 
@@ -27,10 +28,6 @@ PROCESSES = {"linear": LINEAR, "zero": ZERO}
 
 # Data of two kinds, each a Gaussian: w = 0.3 at −0.6 and 0.7 at 0.5.
 WEIGHTS, MEANS, STD = np.array([0.3, 0.7]), np.array([-0.6, 0.5]), 0.2
-
-
-def normal(seed, shape=(2, 1, 4, 4)):
-    return np.random.default_rng(seed).standard_normal(shape)
 
 
 def mixture(process, t):
