@@ -14,8 +14,8 @@ from haarmony.training.recipe import PairSet, Recipe
 
 SHOWN = ("MI", "SCD", "VIF", "Qabf", "SSIM")
 WEIGHTS = {"VIF": 1.0, "Qabf": 3.0, "SSIM": 2.0, "SCD": 0.5}
-SHORTFALL_WEIGHT = 30.0
-"""What a hundredth that a metric lacks to the pixel-wise maximum's costs the score: 0.3."""
+SHORTFALL_WEIGHT = 10.0
+"""What a hundredth that a metric lacks to the pixel-wise maximum's costs the score: 0.1."""
 
 Scores = dict[str, dict[str, float]]
 
