@@ -65,8 +65,8 @@ def main() -> None:
             trained(
                 changed(recipe, VARIANTS[name]), folders[name], options.out / "prior", 60 * options.minutes
             )
-    if any(not (folder / "done.json").exists() for folder in folders.values()):
-        return
+    if missing := [name for name, folder in folders.items() if not (folder / "done.json").exists()]:
+        raise SystemExit(f"no table yet, {options.out} lacks: {', '.join(missing)}")
     rows: dict[str, tuple[int, validation.Scores]] = {}
     for name, folder in folders.items():
         done = json.loads((folder / "done.json").read_text())

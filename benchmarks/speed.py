@@ -48,9 +48,9 @@ def main() -> None:
         rest = 1 - sum(timed.spent.values()) / total
         shares = [f"{name} {100 * spent / total:.0f} %" for name, spent in timed.spent.items()]
         print(", ".join([*shares, f"all else {100 * rest:.0f} %"]) + ")")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"peak memory of this process so far: {peak:.0f} MB")
     print(f"1024×1024 costs {seconds[1024] / seconds[256]:.1f} times 256×256")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory of this process, both sizes fused: {peak:.0f} MB")
 
 
 def _commands(model: str, repeats: int) -> None:

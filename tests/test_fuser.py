@@ -184,21 +184,35 @@ def test_bad_options_are_refused(fuser, pairs):
     ):
         with pytest.raises(ValueError, match=problem):
             fuser(a, b, **options)
-    with pytest.raises(ValueError, match="unknown model 'nonesuch': choose one of medical"):
+    with pytest.raises(ValueError, match="unknown model 'nonesuch': choose one of infrared, medical"):
         Fuser("nonesuch")
     with pytest.raises(ValueError, match="unknown engine 'tpu'"):
         Fuser(engine="tpu")
 
 
-def test_validation_pairs_beat_the_maximum(fuser, shared):
+def test_infrared_keeps_the_lamp_and_the_person():
+    """What only one of the pictures shows, brightly, is bright in the fused one."""
+    y, x = np.mgrid[:128, :160]
+    visible, infrared = (0.3 + 0.1 * np.sin(v / 9) for v in (x, y))
+    lamp, person = np.hypot(y - 40, x - 40) < 9, (abs(y - 80) < 20) & (abs(x - 110) < 6)
+    visible, infrared = np.where(lamp, 0.95, visible), np.where(person, 0.9, infrared)
+    fused = Fuser("infrared", threads=1)(visible, infrared)
+    for shown in (lamp, person):
+        assert fused[shown].mean() > 0.8
+    assert fused[~(lamp | person)].mean() < 0.5
+
+
+@pytest.mark.parametrize("model", ["medical", "infrared"])
+def test_validation_pairs_beat_the_maximum(model, shared):
     """A few pairs of each validation set; benchmarks/quality.py scores them all."""
     from haarmony import settings
     from haarmony.training.data import files, load_pair
     from haarmony.training.recipe import Recipe
     from haarmony.training.validation import measure
 
-    recipe = settings.load(Path(__file__).parents[1] / "recipes" / "medical.toml", Recipe)
+    recipe = settings.load(Path(__file__).parents[1] / "recipes" / f"{model}.toml", Recipe)
     data = recipe.data.model_copy(update={"root": str(shared / "data")})
+    fuser = Fuser(model, threads=1)
     for pair_set in data.sets:
         ours, maximum = [], []
         for found in files(data, pair_set, "val")[4::12]:

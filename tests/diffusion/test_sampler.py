@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from gaussian import normal, posterior_of_gaussian
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,20 +18,6 @@ def last(*args, **options):
     *_, (_, t, x, _) = sample(*args, **options)
     assert t == 0
     return x
-
-
-def normal(seed, shape=(2, 1, 4, 4)):
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def posterior_of_gaussian(process, mean, std):
-    """E[x_0 | x_t] where x_0 ~ N(mean, std²)."""
-
-    def denoise(x_t, t):
-        a = process.schedule.alpha_bar[t]
-        return mean + np.sqrt(a) * std**2 / (a * std**2 + 1 - a) * (x_t - np.sqrt(a) * mean)
-
-    return denoise
 
 
 def moments(process, mean, std, *, steps, **options):

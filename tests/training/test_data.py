@@ -5,6 +5,7 @@ import pytest
 
 from haarmony import settings
 from haarmony.prior import AscentConfig
+from haarmony.training import data
 from haarmony.training.data import Pair, Training, draw, files, find_targets, load_pair, load_training
 from haarmony.training.recipe import PairSet, Recipe
 
@@ -96,6 +97,14 @@ def test_prior_gives_every_training_pair_its_target(recipe_path, tmp_path):
     for training in loaded:
         for pair, target in zip(training.pairs, training.targets, strict=True):
             np.testing.assert_allclose(target, np.maximum(pair.a, pair.b), atol=1e-6)
+
+
+def test_a_long_search_says_how_far_it_is(recipe_path, tmp_path, monkeypatch):
+    recipe = settings.load(recipe_path, Recipe)
+    monkeypatch.setattr(data, "PATIENCE", 0.0)
+    lines = []
+    find_targets(recipe.data, recipe.prior, tmp_path / "prior", report=lines.append)
+    assert lines[:4] == [*(f"prior grey: {i} of 3 pairs" for i in (1, 2, 3)), "prior grey: maximum 3"]
 
 
 def test_only_a_set_that_asks_has_its_targets_raised(recipe_path, tmp_path):

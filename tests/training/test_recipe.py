@@ -52,6 +52,22 @@ def test_a_phase_changes_the_loss_from_its_step_on():
     assert recipe.loss_at(400) == recipe.loss_at(4799) == second.loss
 
 
+def test_what_a_phase_leaves_out_stays_as_it_was(tmp_path):
+    text = SHIPPED.read_text(encoding="utf-8").split("[[phases]]")[0]
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        f"{text}[[phases]]\nfrom_step = 5\nloss = {{ qabf = 7.0 }}\n"
+        "[[phases]]\nfrom_step = 9\nloss = { vif = 3.0 }\n[optimiser]\n",
+        encoding="utf-8",
+    )
+    recipe = settings.load(path, Recipe)
+    assert recipe.loss_at(5) == recipe.loss.model_copy(update={"qabf": 7.0})
+    assert recipe.loss_at(9) == recipe.loss.model_copy(update={"qabf": 7.0, "vif": 3.0})
+    path.write_text(path.read_text(encoding="utf-8").replace("vif = 3.0", "vifs = 3.0"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"phases\.1\.loss\.vifs: Extra inputs"):
+        settings.load(path, Recipe)
+
+
 def test_learning_rate_rises_falls_and_begins_anew():
     recipe = settings.load(SHIPPED, Recipe)
     phases = (

@@ -55,7 +55,7 @@ def test_total_by_hand():
     assert total({"s": row}, both) == pytest.approx(
         4.6
     )  # 0.5 + 3 · 0.4 + 2 · 1.2 + 0.5 · 1; MI is not asked for
-    assert total({"s": row | {"function": 0.5}}, both) == pytest.approx(4.6 - 30 * 0.2)
+    assert total({"s": row | {"function": 0.5}}, both) == pytest.approx(4.6 - 10 * 0.2)
     assert total({"s": row | {"VIF": 0.6}}, both) == pytest.approx(4.7)
-    assert total({"s": row | {"VIF": 0.4}}, both) == pytest.approx(4.5 - 30 * 0.1)
-    assert total({"s": row, "t": row | {"function": 0.5}}, both) == pytest.approx(4.6 - 15 * 0.2)
+    assert total({"s": row | {"VIF": 0.4}}, both) == pytest.approx(4.5 - 10 * 0.1)
+    assert total({"s": row, "t": row | {"function": 0.5}}, both) == pytest.approx(4.6 - 5 * 0.2)

@@ -25,7 +25,9 @@ def train(
         Path, typer.Argument(metavar="RECIPE", help="The run's TOML file, recipes/medical.toml say.")
     ],
     data: Annotated[Path | None, typer.Option(help="Data folder, instead of the recipe's.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="RUN", help="Run directory; runs/NAME by default.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the run directory's last run stopped.")
     ] = False,

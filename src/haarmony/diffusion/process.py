@@ -6,6 +6,7 @@
                     μ̃ = √ᾱ_s β / (1 − ᾱ_t) x_0 + √α (1 − ᾱ_s) / (1 − ᾱ_t) x_t
                     β̃ = (1 − ᾱ_s) / (1 − ᾱ_t) β
     predictions     "eps": ε      "x_0": x_0      "v": v = √ᾱ_t ε − √(1 − ᾱ_t) x_0   Salimans & Ho 2022
+    score           ∇ log q(x_t) = −E[ε | x_t] / √(1 − ᾱ_t)                        Song & Ermon 2019
 
 DDPM is Ho, Jain & Abbeel 2020, where s = t − 1; any 0 ≤ s < t will do. Arrays are (B, C, H, W), of NumPy or
 torch; t and s are one step, or one an image (`Step`).
@@ -104,6 +105,10 @@ class Process:
         signal, noise = self._signal_and_noise(t, x_t)
         return (x_t - signal * x_0) / noise
 
+    def score(self, eps: Float[Any, "b c h w"], t: Step) -> Float[Any, "b c h w"]:
+        """∇ log q(x_t), t ≥ 1, by an ε-prediction for x_t: s = −ε / √(1 − ᾱ_t) (DDPM section 3.2)."""
+        return eps * broadcast(-1 / np.sqrt(1 - self.schedule.at(t)), eps)
+
     def _signal_and_noise(self, t: Step, like: Any) -> tuple[Any, Any]:
         alpha_bar_t = self.schedule.at(t)
         return broadcast(np.sqrt(alpha_bar_t), like), broadcast(np.sqrt(1 - alpha_bar_t), like)
@@ -116,3 +121,15 @@ class Process:
                 f"'eps' says nothing about x_0 at t = {self.schedule.T}, where ᾱ_t = 0 and x_t is noise:"
                 " with zero terminal SNR let the network predict 'v' or 'x_0'"
             )
+
+
+def langevin_step(
+    x: Float[Any, "b c h w"], score: Float[Any, "b c h w"], z: Float[Any, "b c h w"], size: float
+) -> Float[Any, "b c h w"]:
+    """One step of Langevin dynamics: x + size/2 · ∇ log p(x) + √size · z, z ~ N(0, I).
+
+    Repeated with a small size it samples from p; the score of a noised picture is `Process.score`.
+
+    Source: Song & Ermon 2019, eq. 4.
+    """
+    return x + size / 2 * score + size**0.5 * z

@@ -7,6 +7,7 @@ resumed run draws exactly what an unbroken one would have drawn, without any sta
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from haarmony.prior import SearchConfig
 from haarmony.training.recipe import DataConfig, PairSet
 
 Report = Callable[[str], None]
+
+PATIENCE = 30.0
+"""Seconds after which a search says how far it is."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def find_targets(config: DataConfig, search: SearchConfig, out: Path, *, report:
         config: The sets and their split.
         search: How targets are chosen.
         out: Folder of the targets, one folder a set in it; what an earlier run found there is used.
-        report: Given one line a set.
+        report: Given one line a set, and one every `PATIENCE` seconds meanwhile.
 
     Raises:
         ValueError: A pair is not usable.
@@ -122,10 +126,14 @@ def find_targets(config: DataConfig, search: SearchConfig, out: Path, *, report:
         hold = search.hold_function if search.hold_function is not None else pair_set.functional or None
         ascent = search.ascent if pair_set.ascend else None
         own = search.model_copy(update={"hold_function": hold, "ascent": ascent})
+        said = time.monotonic()
         for progress in prior.build(pairs, out / pair_set.name, config=own):
             if progress.entry is None:
                 raise progress.error or ValueError(f"{progress.stem}: no target")
             winners[progress.entry.winner] += 1
+            if time.monotonic() - said > PATIENCE:  # raised targets take seconds a pair
+                said = time.monotonic()
+                report(f"prior {pair_set.name}: {progress.done} of {progress.total} pairs")
         report(
             f"prior {pair_set.name}: " + ", ".join(f"{name} {count}" for name, count in winners.most_common())
         )

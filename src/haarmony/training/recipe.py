@@ -7,7 +7,7 @@ the recipe as resolved, so that a model can be rebuilt from it. An unknown key i
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -135,7 +135,7 @@ class ValidationConfig(Frozen):
 
 
 class Phase(Frozen):
-    """Other weights of the loss terms from a step on."""
+    """Other weights of the loss terms from a step on; what its table leaves out stays as it was."""
 
     from_step: int = Field(ge=1)
     learning_rate: float | None = Field(None, gt=0, description="peak of a cosine that begins anew here")
@@ -181,6 +181,18 @@ class Recipe(BaseRecipe):
     loss: LossConfig = LossConfig()
     phases: tuple[Phase, ...] = ()
     optimiser: FusionOptimiserConfig = FusionOptimiserConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_phases(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(loss := data.get("loss", {}), dict):
+            return data
+        phases = []
+        for phase in data.get("phases", ()):
+            if isinstance(phase, dict) and isinstance(phase.get("loss"), dict):
+                phase = {**phase, "loss": (loss := {**loss, **phase["loss"]})}
+            phases.append(phase)
+        return {**data, "phases": phases}
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:

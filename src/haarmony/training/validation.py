@@ -15,8 +15,8 @@ from haarmony.training.task import Scores
 
 SHOWN = ("MI", "SCD", "VIF", "Qabf", "SSIM")
 WEIGHTS = {"VIF": 1.0, "Qabf": 3.0, "SSIM": 2.0, "SCD": 0.5}
-SHORTFALL_WEIGHT = 30.0
-"""What a hundredth that a metric lacks to the pixel-wise maximum's costs the score: 0.3."""
+SHORTFALL_WEIGHT = 10.0
+"""What a hundredth that a metric lacks to the pixel-wise maximum's costs the score: 0.1."""
 
 
 def load(recipe: Recipe, *, pairs: int | None = None) -> list[tuple[PairSet, list[Pair]]]:
