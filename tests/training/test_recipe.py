@@ -63,8 +63,15 @@ def test_what_a_phase_leaves_out_stays_as_it_was(tmp_path):
     recipe = settings.load(path, Recipe)
     assert recipe.loss_at(5) == recipe.loss.model_copy(update={"qabf": 7.0})
     assert recipe.loss_at(9) == recipe.loss.model_copy(update={"qabf": 7.0, "vif": 3.0})
-    path.write_text(path.read_text(encoding="utf-8").replace("vif = 3.0", "vifs = 3.0"), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"phases\.1\.loss\.vifs: Extra inputs"):
+    for old, new, problem in (
+        ("{ vif = 3.0 }", "{ vifs = 3.0 }", r"phases\.1\.loss\.vifs: Extra inputs"),
+        ("{ vifs = 3.0 }", "3", r"phases\.1\.loss: Input should be a valid"),
+    ):
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+        with pytest.raises(ValueError, match=problem):
+            settings.load(path, Recipe)
+    path.write_text("phases = 5\n" + text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"phases: Input should be a valid tuple"):
         settings.load(path, Recipe)
 
 

@@ -160,11 +160,12 @@ class Recipe(_Frozen):
     @model_validator(mode="before")
     @classmethod
     def _complete_phases(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or not isinstance(loss := data.get("loss", {}), dict):
+        """Give every phase of a file the whole table of weights; what is of a wrong type is left to be named."""
+        if not isinstance(data, dict) or not isinstance(data.get("phases"), list):
             return data
-        phases = []
-        for phase in data.get("phases", ()):
-            if isinstance(phase, dict) and isinstance(phase.get("loss"), dict):
+        loss, phases = data.get("loss", {}), []
+        for phase in data["phases"]:
+            if isinstance(phase, dict) and isinstance(phase.get("loss"), dict) and isinstance(loss, dict):
                 phase = {**phase, "loss": (loss := {**loss, **phase["loss"]})}
             phases.append(phase)
         return {**data, "phases": phases}
