@@ -160,7 +160,7 @@ class Recipe(_Frozen):
     @model_validator(mode="before")
     @classmethod
     def _complete_phases(cls, data: Any) -> Any:
-        """Give every phase of a file the whole table of weights; what is of a wrong type is left to be named."""
+        """Give every phase of a file the whole table of weights; validation names wrong types."""
         if not isinstance(data, dict) or not isinstance(data.get("phases"), list):
             return data
         loss, phases = data.get("loss", {}), []
