@@ -112,7 +112,7 @@ def trained(recipe: Recipe, folder: Path, prior: Path, seconds: float) -> None:
 def seconds_a_step(recipe: Recipe, folder: Path) -> float:
     """Time of one step, from the first two lines that training reports of its steps.
 
-    It is the processor's, shared out over the threads: what else runs on the machine takes no steps from a variant.
+    It is the processor's, shared out over the threads: what else runs here takes no steps from a variant.
     """
     times: list[float] = []
 
