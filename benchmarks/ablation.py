@@ -112,13 +112,14 @@ def trained(recipe: Recipe, folder: Path, prior: Path, seconds: float) -> None:
 def seconds_a_step(recipe: Recipe, folder: Path) -> float:
     """Time of one step, from the first two lines that training reports of its steps.
 
-    It is the processor's, shared out over the threads: what else runs here takes no steps from a variant.
+    On a CPU it is the processor's, shared out over the threads: what else runs there takes no steps from a
+    variant.
     """
-    times: list[float] = []
+    on_gpu, times = torch.cuda.is_available(), list[float]()
 
     def report(line: str) -> None:
         if line.startswith("step "):
-            times.append(time.process_time() / torch.get_num_threads())
+            times.append(time.monotonic() if on_gpu else time.process_time() / torch.get_num_threads())
         if len(times) == 2:
             raise EnoughError
 
