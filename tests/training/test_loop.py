@@ -174,6 +174,12 @@ def test_export_refuses_what_is_no_run_and_what_exists(tmp_path):
     with pytest.raises(ValueError, match="no trained model here"):
         export(tmp_path, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "notes.txt").touch()
+    for out in (tmp_path / "model", tmp_path / "model" / "notes.txt"):
+        with pytest.raises(ValueError, match=f"{out.name}: exists already"):
+            export(tmp_path, out)
 
 
 def test_bf16_trains_the_same_run_to_within_its_precision(recipe_path, tmp_path):
