@@ -10,6 +10,7 @@
  8      x̃_0 = (x_t − √(1 − ᾱ_t) ε̂_t) / √ᾱ_t                 or the conversion from v or x_0
  9      x̄_0 ← n_θ(x̃_0, a, b, t)
 10      gradient step on ∇_θ L                              haarmony.training.loop
+11  until converged                                         the recipe's steps
 """
 
 from __future__ import annotations
