@@ -29,6 +29,7 @@ SHIPPED = Path(__file__).parents[2] / "recipes" / "medical.toml"
         ('name = "MRI-CT"', 'name = "MRI-PET"', "data.sets: two sets are called 'MRI-PET'"),
         ("seed = 42", "seed = 9223372036854775808", "seed: Input should be less than"),
         ("noise = 1.0", "noise = inf", "loss.noise: Input should be a finite number"),
+        ("from_step = 5000", "from_step = 1999", "phases: from_step = 1999 comes after 2000"),
         ("[prior.ascent]", "[prior.ascend]", "prior.ascend: Extra inputs are not permitted"),
         ('"ratio"', '"ratios"', "prior.candidates: unknown classical fuser 'ratios'"),
     ],
@@ -57,15 +58,16 @@ def test_what_a_phase_leaves_out_stays_as_it_was(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text(
         f"{text}[[phases]]\nfrom_step = 5\nloss = {{ qabf = 7.0 }}\n"
+        "[[phases]]\nfrom_step = 7\nlearning_rate = 1e-4\n"
         "[[phases]]\nfrom_step = 9\nloss = { vif = 3.0 }\n[optimiser]\n",
         encoding="utf-8",
     )
     recipe = settings.load(path, Recipe)
-    assert recipe.loss_at(5) == recipe.loss.model_copy(update={"qabf": 7.0})
+    assert recipe.loss_at(5) == recipe.loss_at(7) == recipe.loss.model_copy(update={"qabf": 7.0})
     assert recipe.loss_at(9) == recipe.loss.model_copy(update={"qabf": 7.0, "vif": 3.0})
     for old, new, problem in (
-        ("{ vif = 3.0 }", "{ vifs = 3.0 }", r"phases\.1\.loss\.vifs: Extra inputs"),
-        ("{ vifs = 3.0 }", "3", r"phases\.1\.loss: Input should be a valid"),
+        ("{ vif = 3.0 }", "{ vifs = 3.0 }", r"phases\.2\.loss\.vifs: Extra inputs"),
+        ("{ vifs = 3.0 }", "3", r"phases\.2\.loss: Input should be a valid"),
     ):
         path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
         with pytest.raises(ValueError, match=problem):

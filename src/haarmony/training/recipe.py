@@ -7,19 +7,17 @@ error.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from haarmony.codec import CODECS
 from haarmony.diffusion.config import DiffusionConfig
+from haarmony.metrics import METRICS
 from haarmony.nets import NetConfig
 from haarmony.nets.blocks import CELL
 from haarmony.prior import SearchConfig
-
-VIF_SMALLEST = 41
-"""Smallest side that VIF is defined on (`haarmony.metrics.vif`)."""
-
 
 FolderName = Annotated[str, Field(pattern=r"^\w[\w .+-]*$")]
 """A name that is used as a folder's."""
@@ -165,8 +163,8 @@ class Recipe(_Frozen):
             return data
         loss, phases = data.get("loss", {}), []
         for phase in data["phases"]:
-            if isinstance(phase, dict) and isinstance(phase.get("loss"), dict) and isinstance(loss, dict):
-                phase = {**phase, "loss": (loss := {**loss, **phase["loss"]})}
+            if isinstance(phase, dict) and all(isinstance(x, dict) for x in (loss, phase.get("loss", {}))):
+                phase = {**phase, "loss": (loss := {**loss, **phase.get("loss", {})})}
             phases.append(phase)
         return {**data, "phases": phases}
 
@@ -189,10 +187,12 @@ class Recipe(_Frozen):
             raise ValueError(f"data.crop = {crop} is no multiple of {codec.factor * grid}, the padded size")
         if any(pair_set.ascend for pair_set in self.data.sets) and self.prior.ascent is None:
             raise ValueError("data.sets: ascend is set, but there is no table prior.ascent")
-        if crop < VIF_SMALLEST and any(
-            loss.vif or loss.vif_floor for loss in (self.loss, *(phase.loss for phase in self.phases))
-        ):
-            raise ValueError(f"data.crop = {crop} is too small for loss.vif, which needs {VIF_SMALLEST}")
+        losses, least = (self.loss, *(phase.loss for phase in self.phases)), METRICS["VIF"].smallest
+        if crop < least and any(loss.vif or loss.vif_floor for loss in losses):
+            raise ValueError(f"data.crop = {crop} is too small for loss.vif, which needs {least}")
+        for before, phase in pairwise(self.phases):
+            if phase.from_step < before.from_step:
+                raise ValueError(f"phases: from_step = {phase.from_step} comes after {before.from_step}")
         return self
 
     def learning_rate_at(self, step: int) -> float:
