@@ -85,7 +85,7 @@ class Algorithm1(nn.Module):
         fused = project(raw, a, b, margin=self.diffusion.margin)
         noise = (prediction - process.target(kind, x_0, eps, t)).square().flatten(1).mean(1)
         sets = [self.sets[i] for i in of.tolist()]
-        fusion = fusion_terms(fused, raw, clean_a, clean_b, target, self.loss, sets)
+        fusion = fusion_terms(fused, raw, clean_a, clean_b, target, config=self.loss, sets=sets)
         terms = {"noise": noise, **fusion}
         means = {name: term.mean() for name, term in terms.items()}
         return {
