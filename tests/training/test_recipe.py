@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haarmony import settings
+from haarmony import settings, weights
 from haarmony.training.recipe import LossConfig, OptimiserConfig, Phase, Recipe
 
 SHIPPED = Path(__file__).parents[2] / "recipes" / "medical.toml"
@@ -95,9 +95,22 @@ def test_learning_rate_rises_falls_and_begins_anew():
     assert rates[1199] == pytest.approx(0.005, abs=1e-3)
 
 
-def test_the_shipped_recipe_loads_and_survives_a_round_trip(tmp_path):
-    recipe = settings.load(SHIPPED, Recipe)
-    assert (recipe.name, recipe.seed) == ("medical", 42)
+@pytest.mark.parametrize("name", ["medical", "infrared"])
+def test_a_shipped_recipe_survives_a_round_trip_and_is_its_cards(tmp_path, name):
+    recipe, card = settings.load(SHIPPED.with_name(f"{name}.toml"), Recipe), weights.cards()[name]
     settings.dump(tmp_path / "resolved.toml", recipe)
     assert settings.load(tmp_path / "resolved.toml", Recipe) == recipe
     assert [path.name for path in tmp_path.iterdir()] == ["resolved.toml"]
+    for key in (
+        "name",
+        "title",
+        "description",
+        "intended_use",
+        "limits",
+        "training_data",
+        "coloured",
+        "diffusion",
+    ):
+        assert getattr(recipe, key) == getattr(card, key), key
+    assert recipe.net.model_dump() == card.net
+    assert {pair_set.name for pair_set in recipe.data.sets} == set(card.scores)
