@@ -10,6 +10,7 @@ stopped and resumed equals an unbroken one.
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -228,8 +229,8 @@ class _Main:
         run.report(f"best: step {run.state.best_step}; {self.best / 'scores.json'} scores the whole split")
         if torch.cuda.is_available():
             run.report(f"peak memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GB on the GPU")
-        else:
-            import resource  # not on Windows
+        elif sys.platform != "win32":
+            import resource
 
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             run.report(f"peak memory {peak:.2f} GB")
