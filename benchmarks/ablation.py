@@ -56,6 +56,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--only", type=lambda text: text.split(","), default=[*VARIANTS])
     options = parser.parse_args()
+    if unknown := [name for name in options.only if name not in VARIANTS]:
+        parser.error(f"unknown variant '{unknown[0]}': choose of {', '.join(VARIANTS)}")
 
     recipe = settings.load(options.recipe, Recipe)
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": str(options.data)})})
@@ -103,7 +105,7 @@ def trained(recipe: Recipe, folder: Path, prior: Path, seconds: float) -> None:
         shutil.copytree(prior, folder / "prior")
     steps = max(1, round(seconds / seconds_a_step(recipe, folder)))
     if not prior.exists():
-        shutil.copytree(folder / "prior", prior)
+        shutil.copytree(folder / "prior", prior, dirs_exist_ok=True)  # another command may be at it too
     run(recipe, folder, steps, report=print)
     scores = json.loads((folder / "best" / "scores.json").read_text())
     (folder / "done.json").write_text(json.dumps({"steps": steps, "scores": scores}))
