@@ -64,7 +64,6 @@ def trained_on(run: Path, folder: Path, weight: float, steps: int, rate: float) 
     state = json.loads((folder / "checkpoint" / "state.json").read_text())
     if state["step"] != last:
         raise SystemExit(f"{run}: not finished, at step {state['step']} of {last}")
-    (folder / "checkpoint" / "state.json").write_text(json.dumps({**state, "best_score": -1e9}))
     train(folder / "recipe.toml", out=folder, resume=True)
     (folder / "best" / "done").touch()
 

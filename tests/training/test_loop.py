@@ -116,6 +116,16 @@ def test_the_best_validation_is_kept_not_the_last(recipe_path, tmp_path, monkeyp
     assert any(not torch.equal(best[name], last[f"module.{name}"]) for name in best)
 
 
+def test_each_phase_has_a_best_of_its_own(recipe_path, tmp_path, monkeypatch):
+    text = recipe_path.read_text(encoding="utf-8").replace("every = 2", "every = 1")
+    recipe_path.write_text(text + "\n[[phases]]\nfrom_step = 2\nloss = { target = 2.0 }\n", encoding="utf-8")
+    totals = iter([3.0, 2.0, 1.0, 0.5])
+    monkeypatch.setattr(validation, "total", lambda scores, maximum: next(totals))
+    run = train(recipe_path, out=tmp_path / "run", report=lambda line: None)
+    state = json.loads((run / "checkpoint" / "state.json").read_text())
+    assert (state["best_step"], state["best_score"]) == (3, 1.0)
+
+
 def test_two_processes_train_one_model(recipe_path, tmp_path):
     """The documented launch line; each process draws its own batches, so the model is another one."""
     command = [

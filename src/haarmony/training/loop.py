@@ -198,7 +198,7 @@ class _Main:
         self.run.report(f"step {step}/{of} {said}")
 
     def validate(self) -> None:
-        """Score the moving average; keep it as `best` when no earlier one scored higher."""
+        """Score the moving average; keep it as `best` when no earlier one of this phase scored higher."""
         run, step = self.run, self.run.state.step
         average = run.average.module
         assert isinstance(average, FusionNet)
@@ -211,8 +211,10 @@ class _Main:
             run.report(f"validation {step} {name}: {said}")
         self.log.add_scalar("validation/score", total, step)
         self.log.add_image("validation/a, b, fused", sheet, step, dataformats="HW")
-        run.report(f"validation {step} score {total:.4f} (best {max(total, run.state.best_score):.4f})")
-        if total > run.state.best_score:
+        other_phase = run.state.best_step <= run.recipe.phase_before(step)  # wanted something else
+        best = total if other_phase else max(total, run.state.best_score)
+        run.report(f"validation {step} score {total:.4f} (best {best:.4f})")
+        if other_phase or total > run.state.best_score:
             run.state = replace(run.state, best_score=total, best_step=step)
             with checkpoint.replacing_folder(self.best) as part:
                 save_file(checkpoint.tensors(average), part / "model.safetensors")

@@ -24,7 +24,14 @@ FolderName = Annotated[str, Field(pattern=r"^\w[\w .+-]*$")]
 
 
 Margin = Literal[
-    "scd_margin", "qabf_margin", "vif_margin", "ssim_margin", "sf_margin", "mi_margin", "rank_margin"
+    "scd_margin",
+    "qabf_margin",
+    "vif_margin",
+    "ssim_margin",
+    "sf_margin",
+    "mi_margin",
+    "rank_margin",
+    "detail_margin",
 ]
 """A margin of `LossConfig`."""
 
@@ -100,6 +107,8 @@ class LossConfig(_Frozen):
     rank: float = Field(0.0, ge=0)
     rank_a: float = Field(0.0, ge=0)
     rank_margin: float = Field(0.02, description="of rank and rank_a")
+    detail: float = Field(0.0, ge=0)
+    detail_margin: float = Field(0.0, description="share of the first source's fine structure")
 
 
 class OptimiserConfig(_Frozen):
@@ -207,3 +216,7 @@ class Recipe(_Frozen):
     def loss_at(self, step: int) -> LossConfig:
         """The weights of the loss terms at a step, counted from 0."""
         return [self.loss, *(phase.loss for phase in self.phases if phase.from_step <= step)][-1]
+
+    def phase_before(self, step: int) -> int:
+        """Where the phase began that the step before this one was of."""
+        return max((phase.from_step for phase in self.phases if phase.from_step < step), default=0)
