@@ -74,13 +74,12 @@ def main() -> None:
     for name, folder in folders.items():
         done = json.loads((folder / "done.json").read_text())
         rows[name] = done["steps"], done["scores"]
-        show(name, rows)
-    net = checkpoint.load_best(options.out / FULL.replace(" ", "-") / "best", recipe.net)
+    net = checkpoint.load_best(folders[FULL] / "best", recipe.net)
     pairs = validation.load(recipe)
     for name, update in SAMPLING.items():
         sampled = recipe.model_copy(update={"diffusion": recipe.diffusion.model_copy(update=update)})
         rows[name] = 0, validation.score(net, sampled, pairs)[0]
-        show(name, rows)
+    show(rows)
 
 
 def changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
@@ -151,19 +150,18 @@ def run(recipe: Recipe, folder: Path, steps: int, *, report: Callable[[str], Non
     train(path, out=folder, report=report)
 
 
-def show(name: str, rows: dict[str, tuple[int, validation.Scores]]) -> None:
-    """One line a variant: its steps, then every set's scores, the full network's as they are."""
-    full, (steps, scores) = rows[FULL][1], rows[name]
-    columns = [f"{of} {metric}" for of, row in full.items() for metric in row]
-    if name == FULL:
-        print("| variant | steps | " + " | ".join(columns) + " |")
-        print("|---" * (len(columns) + 2) + "|")
-    values = [
-        f"{row[metric]:.3f}" if name == FULL else f"{row[metric] - full[of][metric]:+.3f}"
-        for of, row in scores.items()
-        for metric in row
-    ]
-    print(f"| {name} | {steps or ''} | " + " | ".join(values) + " |", flush=True)
+def show(rows: dict[str, tuple[int, validation.Scores]]) -> None:
+    """A table a set: the full network's scores as they are, the others' as differences from them."""
+    full = rows[FULL][1]
+    for of, wanted in full.items():
+        print(f"\n| {of} | steps | " + " | ".join(wanted) + " |")
+        print("|---" + "|---:" * (len(wanted) + 1) + "|")
+        for name, (steps, scores) in rows.items():
+            shown = [
+                f"{scores[of][m]:.3f}" if name == FULL else f"{scores[of][m] - wanted[m]:+.3f}"
+                for m in wanted
+            ]
+            print(f"| {name} | {steps or ''} | " + " | ".join(shown) + " |")
 
 
 if __name__ == "__main__":
