@@ -10,7 +10,7 @@ from haarmony.codec import CODECS
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.nets import FusionNet, NetConfig
 from haarmony.training.algorithm import Algorithm1, draw_steps
-from haarmony.training.losses import detail, fusion_terms, mutual_information, sobel, stronger
+from haarmony.training.losses import fusion_terms, mutual_information, sobel, stronger
 from haarmony.training.recipe import LossConfig, PairSet
 
 NET = NetConfig(width=8, heads=2, condition_channels=8, step_width=8, denoiser_depth=1, refiner_depth=1)
@@ -91,25 +91,6 @@ def test_a_floor_asks_only_for_what_is_missing_to_the_maximum(name):
 def entropy(x):
     _, counts = np.unique(np.atleast_2d(x), axis=1, return_counts=True)
     return -np.sum(counts / counts.sum() * np.log2(counts / counts.sum()))
-
-
-def test_detail_is_the_share_of_what_the_brighter_source_would_hide():
-    rng = np.random.default_rng(7)
-    a = torch.from_numpy(0.5 * rng.random((2, 1, 40, 40)))
-    b = torch.full_like(a, 0.6)
-    own = SET.model_copy(update={"margins": {"detail_margin": 0.5}})
-    config = LossConfig(vif=0, ssim=0, qabf=0, scd=0, detail=1)
-    for share in (0.0, 0.4, -0.1):
-        f = b + share * a
-        torch.testing.assert_close(detail(f, a, b), torch.full((2,), share, dtype=a.dtype))
-        terms = fusion_terms(f, f, a, b, f, config=config, sets=[SET, own])
-        expected = torch.tensor([max(0.0, -share), 0.5 - share], dtype=a.dtype)
-        torch.testing.assert_close(terms["detail"], expected)
-    b[..., :20] = 0  # where a is the brighter nothing counts, nor what is too far from the rest
-    f = b + 0.4 * a
-    wild = torch.cat([torch.rand_like(f[..., :16]), f[..., 16:]], dim=-1)
-    torch.testing.assert_close(detail(wild, a, b), detail(f, a, b))
-    torch.testing.assert_close(detail(f, a, torch.zeros_like(b)), torch.zeros(2, dtype=a.dtype))
 
 
 def test_soft_mutual_information_of_levels_on_its_bins_is_the_exact_one():

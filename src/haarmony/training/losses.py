@@ -11,7 +11,6 @@ metrics themselves (`haarmony.metrics`, cddfuse convention), negated, and guards
     mi_floor   relu((1 + margin) I(max) − I(f)), I = I(a; f) + I(b; f) by `mutual_information`
     rank       relu(r(max) + margin − r(f)), r Spearman's correlation with b (the metric `function`)
     rank_a     the same with the first source, where both must be seen (visible with infrared)
-    detail     relu(margin − s), s the share of a's fine structure that f shows where b is brighter (`detail`)
 
 A set of pairs may have margins of its own, and trust its targets less.
 """
@@ -93,8 +92,6 @@ def fusion_terms(
         if getattr(config, name):
             least = metrics.function(maximum, source) + margin("rank_margin")
             terms[name] = F.relu(least - metrics.function(f, source))
-    if config.detail:
-        terms["detail"] = F.relu(margin("detail_margin") - detail(f, a, b))
     return terms
 
 
@@ -110,28 +107,6 @@ def sobel(x: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 2 h w"]:
 def stronger(x: Float[Tensor, "*s"], y: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
     """Of two signed responses the one of larger magnitude."""
     return torch.where(x.abs() >= y.abs(), x, y)
-
-
-def detail(
-    f: Float[Tensor, "b 1 h w"], a: Float[Tensor, "b 1 h w"], b: Float[Tensor, "b 1 h w"], *, side: int = 9
-) -> Float[Tensor, " b"]:
-    """What share of a's fine structure f shows where b outshines it: gyri under the uptake of a PET, say.
-
-    The slope Σ a' f' / Σ a'² over the pixels with b > a, where x' is x less its mean over side × side pixels.
-    The pixel-wise maximum is b there and shows none of a; 1 is all of it.
-
-    Args:
-        f: Fused luma.
-        a: First source.
-        b: Second source.
-        side: Odd.
-
-    Returns:
-        The share; 0 where a has no structure or is nowhere outshone.
-    """
-    fine_f, fine_a = (x - F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False) for x in (f, a))
-    fine_a = fine_a * (b > a)
-    return (fine_a * fine_f).sum((1, 2, 3)) / fine_a.square().sum((1, 2, 3)).clamp_min(1e-6)
 
 
 def mutual_information(

@@ -24,14 +24,7 @@ FolderName = Annotated[str, Field(pattern=r"^\w[\w .+-]*$")]
 
 
 Margin = Literal[
-    "scd_margin",
-    "qabf_margin",
-    "vif_margin",
-    "ssim_margin",
-    "sf_margin",
-    "mi_margin",
-    "rank_margin",
-    "detail_margin",
+    "scd_margin", "qabf_margin", "vif_margin", "ssim_margin", "sf_margin", "mi_margin", "rank_margin"
 ]
 """A margin of `LossConfig`."""
 
@@ -107,8 +100,6 @@ class LossConfig(_Frozen):
     rank: float = Field(0.0, ge=0)
     rank_a: float = Field(0.0, ge=0)
     rank_margin: float = Field(0.02, description="of rank and rank_a")
-    detail: float = Field(0.0, ge=0)
-    detail_margin: float = Field(0.0, description="share of the first source's fine structure")
 
 
 class OptimiserConfig(_Frozen):
