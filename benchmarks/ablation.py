@@ -5,8 +5,9 @@
 Every variant is the recipe with one thing changed, trained with the recipe's seed for the same time; the
 learning rate falls, and the recipe's phases begin, over as many steps as fit, by a short trial. Scores are
 means over the validation split, `cddfuse` convention, as differences from the full network's; of the full
-network also the numbers of steps and the samplers. A variant that RUNS holds already is not trained again:
-two cores can train two variants at once, by two commands with other `--only`, and a third prints the table.
+network also, on some pairs, the numbers of steps and the samplers. A variant that RUNS holds already is not
+trained again: two cores can train two variants at once, by two commands with other `--only`, and a third prints
+the table.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ SAMPLING: dict[str, dict[str, Any]] = {
     **{f"DDIM, {steps} steps": {"steps": steps} for steps in (1, 2, 4, 8, 25)},
     **{f"DDPM, {steps} steps": {"steps": steps, "sampler": "ddpm"} for steps in (2, 4, 25)},
 }
+SAMPLED = 12
+"""Pairs of each set that are sampled in many steps."""
 
 
 def main() -> None:
@@ -74,8 +77,11 @@ def main() -> None:
     for name, folder in folders.items():
         done = json.loads((folder / "done.json").read_text())
         rows[name] = done["steps"], done["scores"]
+    show(rows)
+    print(f"\nThe full network on {SAMPLED} pairs of each set, sampled otherwise:")
     net = checkpoint.load_best(folders[FULL] / "best", recipe.net)
-    pairs = validation.load(recipe)
+    pairs = validation.load(recipe, pairs=SAMPLED)
+    rows = {FULL: (0, validation.score(net, recipe, pairs)[0])}
     for name, update in SAMPLING.items():
         sampled = recipe.model_copy(update={"diffusion": recipe.diffusion.model_copy(update=update)})
         rows[name] = 0, validation.score(net, sampled, pairs)[0]
@@ -154,7 +160,7 @@ def show(rows: dict[str, tuple[int, validation.Scores]]) -> None:
     """A table a set: the full network's scores as they are, the others' as differences from them."""
     full = rows[FULL][1]
     for of, wanted in full.items():
-        print(f"\n| {of} | steps | " + " | ".join(wanted) + " |")
+        print(f"\n| {of} | training steps | " + " | ".join(wanted) + " |")
         print("|---" + "|---:" * (len(wanted) + 1) + "|")
         for name, (steps, scores) in rows.items():
             shown = [
