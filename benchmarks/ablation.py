@@ -6,8 +6,8 @@ Every variant is the recipe with one thing changed, trained with the recipe's se
 learning rate falls, and the recipe's phases begin, over as many steps as fit, by a short trial. Scores are
 means over the validation split, `cddfuse` convention, as differences from the full network's; of the full
 network also, on some pairs, the numbers of steps and the samplers. A variant that RUNS holds already is not
-trained again: two cores can train two variants at once, by two commands with other `--only`, and a third prints
-the table.
+trained again: two cores can train two variants at once, by two commands with other `--only`, and a third
+prints the tables.
 """
 
 from __future__ import annotations
