@@ -30,6 +30,7 @@ SHIPPED = Path(__file__).parents[2] / "recipes" / "medical.toml"
         ("seed = 42", "seed = 9223372036854775808", "seed: Input should be less than"),
         ("noise = 1.0", "noise = inf", "loss.noise: Input should be a finite number"),
         ("from_step = 5000", "from_step = 1999", "phases: from_step = 1999 comes after 2000"),
+        ("steps = 8000", "steps = 7000", "phases: from_step = 7300 is beyond optimiser.steps = 7000"),
         ("[prior.ascent]", "[prior.ascend]", "prior.ascend: Extra inputs are not permitted"),
         ('"ratio"', '"ratios"', "prior.candidates: unknown classical fuser 'ratios'"),
     ],

@@ -193,6 +193,8 @@ class Recipe(_Frozen):
         for before, phase in pairwise(self.phases):
             if phase.from_step < before.from_step:
                 raise ValueError(f"phases: from_step = {phase.from_step} comes after {before.from_step}")
+        if self.phases and (last := self.phases[-1].from_step) > self.optimiser.steps:
+            raise ValueError(f"phases: from_step = {last} is beyond optimiser.steps = {self.optimiser.steps}")
         return self
 
     def learning_rate_at(self, step: int) -> float:
