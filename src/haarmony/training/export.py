@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
+import os
 import warnings
 from pathlib import Path
 
 import onnx
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.export import Dim
 
@@ -18,6 +19,7 @@ from haarmony import settings
 from haarmony.nets import FusionNet
 from haarmony.training import checkpoint
 from haarmony.training.recipe import Recipe
+from haarmony.training.validation import Scores
 from haarmony.weights import ModelCard
 
 
@@ -38,14 +40,17 @@ def export(trained: Path, out: Path) -> ModelCard:
     folder = trained / "best" if (trained / "best").is_dir() else trained
     if not (folder / "model.safetensors").is_file():
         raise ValueError(f"{trained}: no trained model here (a run directory, or its folder best)")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    empty = out.is_dir() and not out.is_symlink() and out.name and not any(out.iterdir())
+    if os.path.lexists(out) and not empty:
         raise ValueError(f"{out}: exists already; name a folder that does not")
     recipe = settings.load(folder / "recipe.toml", Recipe)
     net = checkpoint.load_best(folder, recipe.net).eval()
     try:
-        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{folder / 'scores.json'}: not readable as JSON ({error})") from None
+        scores = TypeAdapter(Scores).validate_json((folder / "scores.json").read_bytes())
+    except ValidationError as error:
+        raise ValueError(
+            f"{folder / 'scores.json'}: no table of scores ({error.errors()[0]['msg']})"
+        ) from None
 
     with checkpoint.replacing_folder(out) as part:
         (part / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
@@ -68,6 +73,8 @@ def export(trained: Path, out: Path) -> ModelCard:
             },
         )
         settings.dump(part / "card.toml", card)
+        if empty:
+            out.rmdir()
     return card
 
 

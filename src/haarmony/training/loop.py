@@ -56,8 +56,10 @@ def train(
         The run directory; its `best` is what `haarmony export` takes.
 
     Raises:
-        ValueError: The recipe, the data or the checkpoint is not usable; the run directory holds another run.
+        ValueError: The recipe, the data or the checkpoint is not usable; the run directory holds another run;
+            training diverged.
         OSError: A file or folder cannot be read or written.
+        MemoryError: The network or its batch is too large for the machine.
     """
     started = time.monotonic()
     recipe = settings.load(recipe_path, Recipe)
@@ -74,7 +76,12 @@ def train(
         else:
             report = _silent
     training = load_training(recipe.data, run / "prior")
-    return _Run(recipe, run, training, accelerator, report).go(resume, started, max_time)
+    try:
+        return _Run(recipe, run, training, accelerator, report).go(resume, started, max_time)
+    except RuntimeError as error:  # torch's word for no memory, on a GPU and on a CPU
+        if "out of memory" in str(error) or "allocate memory" in str(error):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def _silent(line: str) -> None:
@@ -128,6 +135,10 @@ class _Run:
             self.state = checkpoint.load(self.folder / "checkpoint", *self._saved())
         spent = self.state.seconds
         main = _Main(self) if self.accelerator.is_main_process else None
+        if main is not None and not (main.best / "model.safetensors").exists():  # or lost since
+            self.state = replace(self.state, best_step=0)
+            if self.state.step >= config.steps:
+                main.validate()
         while self.state.step < config.steps:
             step = self.state.step
             for group in self.optimiser.param_groups:
@@ -198,7 +209,11 @@ class _Main:
         self.run.report(f"step {step}/{of} {said}")
 
     def validate(self) -> None:
-        """Score the moving average; keep it as `best` when no earlier one of this phase scored higher."""
+        """Score the moving average; keep it as `best` when no earlier one of this phase scored higher.
+
+        Where the time was up between two validations of an unbroken run, it is kept for want of any other
+        alone: a stop does not change what a run leaves.
+        """
         run, step = self.run, self.run.state.step
         average = run.average.module
         assert isinstance(average, FusionNet)
@@ -214,8 +229,10 @@ class _Main:
         other_phase = run.state.best_step <= run.recipe.phase_before(step)  # wanted something else
         best = total if other_phase else max(total, run.state.best_score)
         run.report(f"validation {step} score {total:.4f} (best {best:.4f})")
-        if other_phase or total > run.state.best_score:
-            run.state = replace(run.state, best_score=total, best_step=step)
+        due = step % run.recipe.validation.every == 0 or step >= run.recipe.optimiser.steps
+        if (due and (other_phase or total > run.state.best_score)) or not run.state.best_step:
+            if due:
+                run.state = replace(run.state, best_score=total, best_step=step)
             with checkpoint.replacing_folder(self.best) as part:
                 save_file(checkpoint.tensors(average), part / "model.safetensors")
                 settings.dump(part / "recipe.toml", run.recipe)
@@ -228,7 +245,8 @@ class _Main:
         net = checkpoint.load_best(self.best, run.recipe.net)
         scores, _ = validation.score(net, run.recipe, validation.load(run.recipe))
         checkpoint.write_json(self.best / "scores.json", scores)
-        run.report(f"best: step {run.state.best_step}; {self.best / 'scores.json'} scores the whole split")
+        step = run.state.best_step or run.state.step
+        run.report(f"best: step {step}; {self.best / 'scores.json'} scores the whole split")
         if torch.cuda.is_available():
             run.report(f"peak memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GB on the GPU")
         elif sys.platform != "win32":
