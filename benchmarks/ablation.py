@@ -5,8 +5,9 @@
 Every variant is the recipe with one thing changed, trained with the recipe's seed for the same time; the
 learning rate falls, and the recipe's phases begin, over as many steps as fit, by a short trial. Scores are
 means over the validation split, `cddfuse` convention, as differences from the full network's; of the full
-network also the numbers of steps and the samplers. A variant that RUNS holds already is not trained again:
-two cores can train two variants at once, by two commands with other `--only`, and a third prints the table.
+network also, on some pairs, the numbers of steps and the samplers. A variant that RUNS holds already is not
+trained again: two cores can train two variants at once, by two commands with other `--only`, and a third
+prints the tables.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from haarmony import settings
 from haarmony.nets import FusionNet
@@ -45,6 +48,8 @@ SAMPLING: dict[str, dict[str, Any]] = {
     **{f"DDIM, {steps} steps": {"steps": steps} for steps in (1, 2, 4, 8, 25)},
     **{f"DDPM, {steps} steps": {"steps": steps, "sampler": "ddpm"} for steps in (2, 4, 25)},
 }
+SAMPLED = 12
+"""Pairs of each set that are sampled in many steps."""
 
 
 def main() -> None:
@@ -55,6 +60,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--only", type=lambda text: text.split(","), default=[*VARIANTS])
     options = parser.parse_args()
+    if unknown := [name for name in options.only if name not in VARIANTS]:
+        parser.error(f"unknown variant '{unknown[0]}': choose of {', '.join(VARIANTS)}")
 
     recipe = settings.load(options.recipe, Recipe)
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": str(options.data)})})
@@ -71,13 +78,15 @@ def main() -> None:
     for name, folder in folders.items():
         done = json.loads((folder / "done.json").read_text())
         rows[name] = done["steps"], done["scores"]
-        show(name, rows)
-    net = checkpoint.load_best(options.out / FULL.replace(" ", "-") / "best", FusionNet(recipe.net))
-    pairs = validation.load(recipe)
+    show(rows)
+    print(f"\nThe full network on {SAMPLED} pairs of each set, sampled otherwise:")
+    net = checkpoint.load_best(folders[FULL] / "best", FusionNet(recipe.net))
+    pairs = validation.load(recipe, pairs=SAMPLED)
+    rows = {FULL: (0, validation.score(net, recipe, pairs)[0])}
     for name, update in SAMPLING.items():
         sampled = recipe.model_copy(update={"diffusion": recipe.diffusion.model_copy(update=update)})
         rows[name] = 0, validation.score(net, sampled, pairs)[0]
-        show(name, rows)
+    show(rows)
 
 
 def changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
@@ -102,19 +111,23 @@ def trained(recipe: Recipe, folder: Path, prior: Path, seconds: float) -> None:
         shutil.copytree(prior, folder / "prior")
     steps = max(1, round(seconds / seconds_a_step(recipe, folder)))
     if not prior.exists():
-        shutil.copytree(folder / "prior", prior)
+        shutil.copytree(folder / "prior", prior, dirs_exist_ok=True)  # another command may be at it too
     run(recipe, folder, steps, report=print)
     scores = json.loads((folder / "best" / "scores.json").read_text())
     (folder / "done.json").write_text(json.dumps({"steps": steps, "scores": scores}))
 
 
 def seconds_a_step(recipe: Recipe, folder: Path) -> float:
-    """Time of one step, from the first two lines that training reports of its steps."""
-    times: list[float] = []
+    """Time of one step, from the first two lines that training reports of its steps.
+
+    On a CPU it is the processor's, shared out over the threads: what else runs there takes no steps from a
+    variant.
+    """
+    on_gpu, times = torch.cuda.is_available(), list[float]()
 
     def report(line: str) -> None:
         if line.startswith("step "):
-            times.append(time.monotonic())
+            times.append(time.monotonic() if on_gpu else time.process_time() / torch.get_num_threads())
         if len(times) == 2:
             raise EnoughError
 
@@ -144,19 +157,18 @@ def run(recipe: Recipe, folder: Path, steps: int, *, report: Callable[[str], Non
     train(path, out=folder, report=report)
 
 
-def show(name: str, rows: dict[str, tuple[int, validation.Scores]]) -> None:
-    """One line a variant: its steps, then every set's scores, the full network's as they are."""
-    full, (steps, scores) = rows[FULL][1], rows[name]
-    columns = [f"{of} {metric}" for of, row in full.items() for metric in row]
-    if name == FULL:
-        print("| variant | steps | " + " | ".join(columns) + " |")
-        print("|---" * (len(columns) + 2) + "|")
-    values = [
-        f"{row[metric]:.3f}" if name == FULL else f"{row[metric] - full[of][metric]:+.3f}"
-        for of, row in scores.items()
-        for metric in row
-    ]
-    print(f"| {name} | {steps or ''} | " + " | ".join(values) + " |", flush=True)
+def show(rows: dict[str, tuple[int, validation.Scores]]) -> None:
+    """A table a set: the full network's scores as they are, the others' as differences from them."""
+    full = rows[FULL][1]
+    for of, wanted in full.items():
+        print(f"\n| {of} | training steps | " + " | ".join(wanted) + " |")
+        print("|---" + "|---:" * (len(wanted) + 1) + "|")
+        for name, (steps, scores) in rows.items():
+            shown = [
+                f"{scores[of][m]:.3f}" if name == FULL else f"{scores[of][m] - wanted[m]:+.3f}"
+                for m in wanted
+            ]
+            print(f"| {name} | {steps or ''} | " + " | ".join(shown) + " |")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def main() -> None:
         if not (folder / "best" / "done").exists():
             trained_on(options.run, folder, weight, options.steps, options.learning_rate)
         rows[weight] = json.loads((folder / "best" / "scores.json").read_text())
-        show(weight, rows[weight], head=len(rows) == 1)
+    show(rows)
     (options.out / "tradeoff.svg").write_bytes(drawn(rows))
 
 
@@ -64,18 +64,17 @@ def trained_on(run: Path, folder: Path, weight: float, steps: int, rate: float) 
     state = json.loads((folder / "checkpoint" / "state.json").read_text())
     if state["step"] != last:
         raise SystemExit(f"{run}: not finished, at step {state['step']} of {last}")
-    (folder / "checkpoint" / "state.json").write_text(json.dumps({**state, "best_score": -1e9}))
     train(folder / "recipe.toml", out=folder, resume=True)
     (folder / "best" / "done").touch()
 
 
-def show(weight: float, scores: Scores, *, head: bool) -> None:
-    if head:
-        columns = [f"{of} {metric}" for of, row in scores.items() for metric in row]
-        print("| weight of rank | " + " | ".join(columns) + " |")
-        print("|---:" * (len(columns) + 1) + "|")
-    values = [f"{value:.3f}" for row in scores.values() for value in row.values()]
-    print(f"| {weight:g} | " + " | ".join(values) + " |", flush=True)
+def show(rows: dict[float, Scores]) -> None:
+    """A table a set, a line a weight."""
+    for of, first in next(iter(rows.values())).items():
+        print(f"\n| {of}: weight of `rank` | " + " | ".join(first) + " |")
+        print("|---" + "|---:" * len(first) + "|")
+        for weight, scores in rows.items():
+            print(f"| {weight:g} | " + " | ".join(f"{value:.3f}" for value in scores[of].values()) + " |")
 
 
 @svg

@@ -43,6 +43,20 @@ def test_a_failure_leaves_the_old_file_alone(tmp_path):
 
 
 @posix
+def test_a_write_that_fails_names_the_file(tmp_path):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught, replacing(tmp_path / "f") as file:
+            file.write(bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (caught.value.filename, names(tmp_path)) == (str(tmp_path / "f"), [])
+
+
+@posix
 @pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symbolic", "hard"])
 def test_a_link_in_place_of_the_part_leads_nowhere(tmp_path, link):
     (tmp_path / "mine").write_bytes(b"mine")

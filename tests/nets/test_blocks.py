@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import pywt
 import torch
 from torch.nn import functional as F  # noqa: N812
 
 from haarmony.nets import Encoder, FusionNet, NetConfig
 from haarmony.nets.blocks import (
+    FeedForward,
     GatedConvolution,
     Norm,
     TimestepEmbedding,
@@ -70,6 +72,7 @@ def test_norm_gives_unit_root_mean_square_everywhere():
 
 
 def test_timestep_embedding_tells_neighbouring_steps_apart():
+    torch.manual_seed(2)
     embedding = TimestepEmbedding(16)
     t = torch.tensor([1, 2, 500, 999, 1000])
     out = embedding(t)
@@ -136,6 +139,30 @@ def test_without_a_refiner_the_estimate_is_the_result():
     z = torch.randn(1, 16, 8, 8)
     assert net.refiner(z, torch.zeros(1, 56, 8, 8), torch.tensor([7])) is z
     assert not list(net.refiner.parameters())
+
+
+def test_feed_forward_is_its_formula():
+    """W_out (GELU(D_1 W_1 x) ⊙ D_2 W_2 x): the first half of the channels is the gate."""
+    torch.manual_seed(7)
+    block, x = FeedForward(6), torch.randn(2, 6, 5, 7)
+    gate, value = block.local(block.into(x)).chunk(2, dim=1)
+    torch.testing.assert_close(block(x), block.out(F.gelu(gate) * value))
+
+
+def test_the_haar_block_attends_to_the_low_band_and_gates_the_details():
+    """Before its feed-forward, on PyWavelets' bands: LL by attention alone, each detail band by its gate."""
+    torch.manual_seed(8)
+    block, x = HaarTransformerBlock(4, heads=2), torch.randn(1, 4, 16, 24)
+    with torch.no_grad():
+        for parameter in block.feed_forward.out.parameters():
+            parameter.zero_()
+        ll, hl_lh_hh = pywt.dwt2(block.norm(x).numpy(), "haar")
+        hl, lh, hh = map(torch.from_numpy, hl_lh_hh)
+        details = torch.cat([lh, hl, hh], dim=1)
+        gated = block.detail_out(F.gelu(block.detail_gate(details)) * block.detail_value(details))
+        added_ll, (added_hl, added_lh, added_hh) = pywt.dwt2((block(x) - x).numpy(), "haar")
+        torch.testing.assert_close(torch.from_numpy(added_ll), block.attention(torch.from_numpy(ll)))
+        torch.testing.assert_close(torch.from_numpy(np.concatenate([added_lh, added_hl, added_hh], 1)), gated)
 
 
 def test_every_weight_of_the_blocks_matters():

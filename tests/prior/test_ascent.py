@@ -9,6 +9,7 @@ from haarmony import jobs, metrics
 from haarmony.io import read, write
 from haarmony.prior import AscentConfig, SearchConfig, build
 from haarmony.prior.ascent import ascend
+from haarmony.prior.config import DIFFERENTIABLE
 from haarmony.support import project
 
 
@@ -38,7 +39,7 @@ def test_it_raises_the_weighted_sum(pair):
     assert total(raised, *pair, config.weights) > total(f, *pair, config.weights) + 0.1
 
 
-@pytest.mark.parametrize("symbol", ["SCD", "VIF", "Qabf", "SSIM"])
+@pytest.mark.parametrize("symbol", DIFFERENTIABLE)
 def test_it_raises_each_metric_alone(pair, symbol):
     f, raised, config = climb(pair, weights={symbol: 1.0})
     assert total(raised, *pair, config.weights) > total(f, *pair, config.weights) + 0.005

@@ -1,9 +1,11 @@
 """Checkpoints: all of a run's state comes back, and a crash while writing leaves the old one or the new."""
 
+import errno
+
 import pytest
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save
+from safetensors.torch import save, save_file
 from torch import nn
 
 from haarmony.nets import FusionNet, NetConfig
@@ -78,6 +80,32 @@ def test_a_full_disk_is_an_os_error_and_leaves_the_old_one(tmp_path, monkeypatch
         checkpoint.save(tmp_path / "c", *trained(1), State(step=2))
     assert checkpoint.load(tmp_path / "c", *trained(2)).step == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c"]
+
+
+@pytest.mark.parametrize("moments", [{}, {"0.step": torch.tensor(1.0), "0.exp_avg": torch.zeros(7)}])
+def test_moments_of_another_network_are_refused(tmp_path, moments):
+    checkpoint.save(tmp_path / "c", *trained(0), State())
+    save_file(moments, tmp_path / "c" / "optimiser.safetensors")
+    with pytest.raises(ValueError, match="c: not a checkpoint of this recipe"):
+        checkpoint.load(tmp_path / "c", *trained(0))
+
+
+def test_a_new_folder_leaves_what_is_called_old(tmp_path):
+    (tmp_path / "c.old").mkdir()
+    with checkpoint.replacing_folder(tmp_path / "c") as part:
+        (part / "new").touch()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["c", "c.old", "new"]
+
+
+def fail(folder):
+    with checkpoint.replacing_folder(folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_write_that_fails_names_the_folder(tmp_path):
+    with pytest.raises(OSError, match="No space left") as caught:
+        fail(tmp_path / "c")
+    assert (caught.value.filename, list(tmp_path.iterdir())) == (str(tmp_path / "c"), [])
 
 
 def test_damaged_best_weights_are_named(tmp_path):

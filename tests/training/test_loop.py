@@ -1,6 +1,8 @@
 """A whole run: resume bit for bit, refusal to overwrite, several processes, frozen losses, export."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 
@@ -116,6 +118,58 @@ def test_the_best_validation_is_kept_not_the_last(recipe_path, tmp_path, monkeyp
     assert any(not torch.equal(best[name], last[f"module.{name}"]) for name in best)
 
 
+def test_each_phase_has_a_best_of_its_own(recipe_path, tmp_path, monkeypatch):
+    text = recipe_path.read_text(encoding="utf-8").replace("every = 2", "every = 1")
+    recipe_path.write_text(text + "\n[[phases]]\nfrom_step = 2\nloss = { target = 2.0 }\n", encoding="utf-8")
+    totals = iter([3.0, 2.0, 1.0, 0.5])
+    monkeypatch.setattr(validation, "total", lambda scores, maximum: next(totals))
+    run = train(recipe_path, out=tmp_path / "run", report=lambda line: None)
+    state = json.loads((run / "checkpoint" / "state.json").read_text())
+    assert (state["best_step"], state["best_score"]) == (3, 1.0)
+
+
+def test_a_stop_does_not_change_which_validation_is_kept(recipe_path, tmp_path, monkeypatch):
+    totals = {"unbroken": iter([1.0, 2.0]), "broken": iter([9.0, 1.0, 2.0])}
+    for name, each in totals.items():
+        monkeypatch.setattr(validation, "total", lambda scores, maximum, each=each: next(each))
+        run, stop = tmp_path / name, 1e-6 if name == "broken" else None
+        train(recipe_path, out=run, max_time=stop, report=lambda line: None)
+        assert (run / "best" / "model.safetensors").is_file()  # exports, whenever it stopped
+    train(recipe_path, out=tmp_path / "broken", resume=True, report=lambda line: None)
+    unbroken, broken = (tmp_path / name / "best" / "model.safetensors" for name in totals)
+    assert broken.read_bytes() == unbroken.read_bytes()
+
+
+@pytest.mark.parametrize("stop", [1e-6, None], ids=["on the way", "at the end"])
+def test_a_best_that_was_lost_is_made_anew(recipe_path, tmp_path, stop):
+    run = train(recipe_path, out=tmp_path / "run", max_time=stop, report=lambda line: None)
+    shutil.rmtree(run / "best")
+    state = run / "checkpoint" / "state.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "best_step": 2, "best_score": 99.0}))
+    lines = []
+    train(recipe_path, out=run, resume=True, report=lines.append)
+    assert any(line.startswith("best: step 4;") for line in lines)
+    best = load_file(run / "best" / "model.safetensors")
+    last = load_file(run / "checkpoint" / "average.safetensors")
+    assert all(torch.equal(best[name], last[f"module.{name}"]) for name in best)
+
+
+def test_a_run_that_diverges_says_so_and_keeps_its_checkpoint(recipe_path, tmp_path):
+    run = train(recipe_path, out=tmp_path / "run", max_time=1e-6, report=lambda line: None)
+    for path in (recipe_path, run / "recipe.toml"):
+        path.write_text(re.sub(r"learning_rate = \S+", "learning_rate = 1e30", path.read_text()))
+    before = bytes_of(run)
+    with pytest.raises(ValueError, match=r"training diverged.* grey 3 is not finite"):
+        train(recipe_path, out=run, resume=True, report=lambda line: None)
+    assert bytes_of(run) == before
+
+
+def test_a_network_that_no_memory_holds_is_no_mistake_of_the_program(recipe_path, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "FusionNet", lambda config: torch.empty(2**48))  # 1 PB, which torch refuses
+    with pytest.raises(MemoryError):
+        train(recipe_path, out=tmp_path / "run", report=lambda line: None)
+
+
 def test_two_processes_train_one_model(recipe_path, tmp_path):
     """The documented launch line; each process draws its own batches, so the model is another one."""
     command = [
@@ -145,7 +199,10 @@ def test_two_processes_train_one_model(recipe_path, tmp_path):
 
 def test_exported_graphs_agree_with_torch_at_any_size(recipe_path, tmp_path):
     model = tmp_path / "model"
+    for folder in ("model", "model.old"):  # an empty one in its place, an earlier one beside it
+        (tmp_path / folder).mkdir()
     export(train(recipe_path, out=tmp_path / "run", report=lambda line: None), model)
+    assert (tmp_path / "model.old").exists()
     card = load_card(model)
     fuser, torch_fuser = Fuser(model), Fuser(model, engine="torch")
     assert isinstance(torch_fuser._engine, TorchEngine)
@@ -173,6 +230,23 @@ def test_exported_graphs_agree_with_torch_at_any_size(recipe_path, tmp_path):
 def test_export_refuses_what_is_no_run_and_what_exists(tmp_path):
     with pytest.raises(ValueError, match="no trained model here"):
         export(tmp_path, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "notes.txt").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    for out in (tmp_path / "model", tmp_path / "model" / "notes.txt", tmp_path / "link"):
+        with pytest.raises(ValueError, match=f"{out.name}: exists already"):
+            export(tmp_path, out)
+
+
+@pytest.mark.parametrize("scores", ["{", "[1]", '{"grey": {"VIF": "high"}}', 100_000 * "["])
+def test_scores_that_are_none_are_named(recipe_path, tmp_path, scores):
+    run = train(recipe_path, out=tmp_path / "run", max_time=1e-6, report=lambda line: None)
+    (run / "best" / "scores.json").write_text(scores)
+    with pytest.raises(ValueError, match=r"scores\.json: no table of scores") as caught:
+        export(run, tmp_path / "model")
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "model").exists()
 
 

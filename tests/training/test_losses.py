@@ -38,7 +38,9 @@ def test_terms_by_hand():
     b = torch.full((2, 1, 32, 32), 0.6)
     f = torch.full((2, 1, 32, 32), 0.5)
     terms = fusion_terms(
-        f, f + 0.1, a, b, torch.full_like(f, 0.4), LossConfig(vif=0, ssim=0, qabf=0, scd=0), [SET, SET]
+        *(f, f + 0.1, a, b, torch.full_like(f, 0.4)),
+        config=LossConfig(vif=0, ssim=0, qabf=0, scd=0),
+        sets=[SET, SET],
     )
     assert set(terms) == {"target", "maximum", "gradient", "span"}
     for name, expected in {"target": 0.1, "maximum": 0.1, "gradient": 0.0, "span": 0.1}.items():
@@ -51,7 +53,7 @@ def test_a_set_has_margins_of_its_own_and_trusts_its_targets_less():
     config = LossConfig(vif=0, ssim=0, qabf=0, scd=0, qabf_floor=1, qabf_margin=0.1, rank=1, rank_margin=0.1)
     own = SET.model_copy(update={"margins": {"qabf_margin": 0.3, "rank_margin": -0.5}, "target": 0.25})
     maximum = torch.maximum(a, b)
-    terms = fusion_terms(maximum, maximum, a, b, 1 - maximum, config, [SET, own])
+    terms = fusion_terms(maximum, maximum, a, b, 1 - maximum, config=config, sets=[SET, own])
     torch.testing.assert_close(terms["qabf_floor"], torch.tensor([0.1, 0.3]))
     torch.testing.assert_close(terms["rank"], torch.tensor([0.1, 0.0]))
     distance = (2 * maximum - 1).abs().mean((1, 2, 3))
@@ -62,23 +64,23 @@ def test_rank_a_holds_the_first_source():
     rng = np.random.default_rng(1)
     a, b = (torch.from_numpy(rng.random((1, 1, 32, 32)) * 0.8 + 0.2).float() for _ in range(2))
     config = LossConfig(vif=0, ssim=0, qabf=0, scd=0, rank_a=1, rank_margin=0)
-    assert fusion_terms(a, a, a, b, a, config, [SET])["rank_a"].item() == 0
-    at_b = fusion_terms(b, b, a, b, a, config, [SET])["rank_a"].item()
+    assert fusion_terms(a, a, a, b, a, config=config, sets=[SET])["rank_a"].item() == 0
+    at_b = fusion_terms(b, b, a, b, a, config=config, sets=[SET])["rank_a"].item()
     assert at_b == pytest.approx(float(metrics.function(torch.maximum(a, b), a) - metrics.function(b, a)))
     assert at_b > 0.3
 
 
-@pytest.mark.parametrize("name", ["scd", "qabf"])
+@pytest.mark.parametrize("name", ["scd", "qabf", "vif", "ssim"])
 def test_a_floor_asks_only_for_what_is_missing_to_the_maximum(name):
     rng = np.random.default_rng(3)
-    a, b = (torch.from_numpy(rng.random((2, 1, 32, 32))).float() for _ in range(2))
+    a, b = (torch.from_numpy(rng.random((2, 1, 48, 48))).float() for _ in range(2))
     others = {"vif": 0, "ssim": 0, "qabf": 0, "scd": 0}
     config = LossConfig(**others, **{f"{name}_floor": 1.0, f"{name}_margin": 0.1})
     metric = getattr(metrics, name)
     maximum, mean = torch.maximum(a, b), (a + b) / 2
 
     def floor(f):
-        return fusion_terms(f, f, a, b, f, config, [SET, SET])[f"{name}_floor"]
+        return fusion_terms(f, f, a, b, f, config=config, sets=[SET, SET])[f"{name}_floor"]
 
     torch.testing.assert_close(floor(maximum), torch.full((2,), 0.1))
     maximum_s, mean_s = (metric(x, a, b, convention="cddfuse") for x in (maximum, mean))
@@ -111,7 +113,7 @@ def test_mi_floor_asks_for_a_share_of_the_maximum():
     noise = torch.from_numpy(rng.random((1, 1, 96, 96))).float()
     of_noise = sum(mutual_information(noise, x) for x in (a, b))
     for f, expected in ((maximum, 0.0), (noise, float(0.9 * held - of_noise))):
-        assert fusion_terms(f, f, a, b, f, config, [SET])["mi_floor"].item() == pytest.approx(
+        assert fusion_terms(f, f, a, b, f, config=config, sets=[SET])["mi_floor"].item() == pytest.approx(
             expected, rel=1e-4
         )
     assert float(held) > 1.5 * float(of_noise)
@@ -158,9 +160,9 @@ def test_rank_and_sf_terms_ask_only_for_what_is_missing():
     a, b = (torch.from_numpy(rng.random((1, 1, 32, 32))).float() for _ in range(2))
     config = LossConfig(vif=0, ssim=0, qabf=0, scd=0, rank=1, rank_margin=0.1, sf_floor=1, sf_margin=0.05)
     maximum = torch.maximum(a, b)
-    at_maximum = fusion_terms(maximum, maximum, a, b, b, config, [SET])
+    at_maximum = fusion_terms(maximum, maximum, a, b, b, config=config, sets=[SET])
     assert at_maximum["rank"].item() == pytest.approx(0.1, abs=1e-6)
     assert at_maximum["sf_floor"].item() == pytest.approx(0.05 * float(metrics.sf(maximum)) / 255, rel=1e-4)
-    assert fusion_terms(b, b, a, b, b, config, [SET])["rank"].item() == 0
-    noisy = fusion_terms(torch.round(b), b, a, b, b, config, [SET])
+    assert fusion_terms(b, b, a, b, b, config=config, sets=[SET])["rank"].item() == 0
+    noisy = fusion_terms(torch.round(b), b, a, b, b, config=config, sets=[SET])
     assert noisy["sf_floor"].item() == 0

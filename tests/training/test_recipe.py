@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haarmony import settings
+from haarmony import settings, weights
 from haarmony.training.recipe import LossConfig, OptimiserConfig, Phase, Recipe
 
 SHIPPED = Path(__file__).parents[2] / "recipes" / "medical.toml"
@@ -29,6 +29,8 @@ SHIPPED = Path(__file__).parents[2] / "recipes" / "medical.toml"
         ('name = "MRI-CT"', 'name = "MRI-PET"', "data.sets: two sets are called 'MRI-PET'"),
         ("seed = 42", "seed = 9223372036854775808", "seed: Input should be less than"),
         ("noise = 1.0", "noise = inf", "loss.noise: Input should be a finite number"),
+        ("from_step = 5000", "from_step = 1999", "phases: from_step = 1999 comes after 2000"),
+        ("steps = 8000", "steps = 7000", "phases: from_step = 7300 is beyond optimiser.steps = 7000"),
         ("[prior.ascent]", "[prior.ascend]", "prior.ascend: Extra inputs are not permitted"),
         ('"ratio"', '"ratios"', "prior.candidates: unknown classical fuser 'ratios'"),
     ],
@@ -57,14 +59,22 @@ def test_what_a_phase_leaves_out_stays_as_it_was(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text(
         f"{text}[[phases]]\nfrom_step = 5\nloss = {{ qabf = 7.0 }}\n"
+        "[[phases]]\nfrom_step = 7\nlearning_rate = 1e-4\n"
         "[[phases]]\nfrom_step = 9\nloss = { vif = 3.0 }\n[optimiser]\n",
         encoding="utf-8",
     )
     recipe = settings.load(path, Recipe)
-    assert recipe.loss_at(5) == recipe.loss.model_copy(update={"qabf": 7.0})
+    assert recipe.loss_at(5) == recipe.loss_at(7) == recipe.loss.model_copy(update={"qabf": 7.0})
     assert recipe.loss_at(9) == recipe.loss.model_copy(update={"qabf": 7.0, "vif": 3.0})
-    path.write_text(path.read_text(encoding="utf-8").replace("vif = 3.0", "vifs = 3.0"), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"phases\.1\.loss\.vifs: Extra inputs"):
+    for old, new, problem in (
+        ("{ vif = 3.0 }", "{ vifs = 3.0 }", r"phases\.2\.loss\.vifs: Extra inputs"),
+        ("{ vifs = 3.0 }", "3", r"phases\.2\.loss: Input should be a valid"),
+    ):
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+        with pytest.raises(ValueError, match=problem):
+            settings.load(path, Recipe)
+    path.write_text("phases = 5\n" + text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"phases: Input should be a valid tuple"):
         settings.load(path, Recipe)
 
 
@@ -86,9 +96,22 @@ def test_learning_rate_rises_falls_and_begins_anew():
     assert rates[1199] == pytest.approx(0.005, abs=1e-3)
 
 
-def test_the_shipped_recipe_loads_and_survives_a_round_trip(tmp_path):
-    recipe = settings.load(SHIPPED, Recipe)
-    assert (recipe.name, recipe.seed) == ("medical", 42)
+@pytest.mark.parametrize("name", ["medical", "infrared"])
+def test_a_shipped_recipe_survives_a_round_trip_and_is_its_cards(tmp_path, name):
+    recipe, card = settings.load(SHIPPED.with_name(f"{name}.toml"), Recipe), weights.cards()[name]
     settings.dump(tmp_path / "resolved.toml", recipe)
     assert settings.load(tmp_path / "resolved.toml", Recipe) == recipe
     assert [path.name for path in tmp_path.iterdir()] == ["resolved.toml"]
+    for key in (
+        "name",
+        "title",
+        "description",
+        "intended_use",
+        "limits",
+        "training_data",
+        "coloured",
+        "diffusion",
+    ):
+        assert getattr(recipe, key) == getattr(card, key), key
+    assert recipe.net.model_dump() == card.net
+    assert {pair_set.name for pair_set in recipe.data.sets} == set(card.scores)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from haarmony import metrics, settings
+from haarmony.io import write
 from haarmony.nets import FusionNet
 from haarmony.training.recipe import Recipe
 from haarmony.training.validation import baseline, load, measure, score, total
@@ -23,6 +24,14 @@ def test_pairs_are_evenly_spaced_or_all(recipe):
         sets = load(recipe, pairs=count)
         assert [pair_set.name for pair_set, _ in sets] == ["grey", "uptake"]
         assert ["".join(pair.stem for pair in pairs) for _, pairs in sets] == [stems, stems]
+
+
+def test_a_pair_too_small_to_score_is_named(recipe, data):
+    for folder in ("a", "b", "colour"):
+        write(data / folder / "3.png", np.full((64, 40), 9, np.uint8))
+    assert len(load(recipe, pairs=1)) == 2
+    with pytest.raises(ValueError, match=r"3\.png: 40×64 pixels; a validation pair needs 41×41"):
+        load(recipe, pairs=2)
 
 
 def test_measure_is_of_the_rounded_luma_and_adds_function_where_there_is_some(recipe):

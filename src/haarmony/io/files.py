@@ -43,18 +43,22 @@ def replacing(path: Path) -> Iterator[BufferedWriter]:
         OSError: It cannot be written or renamed; `path` is as it was and PATH.part is gone.
     """
     part = path.with_name(f"{path.name}.part")
-    with _created(part) as file:
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            _release(file)
-            os.replace(part, path)
-        except BaseException:
-            _release(file)
-            with suppress(OSError):
-                part.unlink()
-            raise
+    try:
+        with _created(part) as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                _release(file)
+                os.replace(part, path)
+            except BaseException:
+                _release(file)
+                with suppress(OSError):
+                    part.unlink()
+                raise
+    except OSError as error:  # of a write, a full disk's say; to close the file writes once more
+        error.filename = error.filename or str(path)
+        raise
 
 
 def remove_leftover(path: Path, *, wait: bool = False) -> None:

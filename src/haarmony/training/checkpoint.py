@@ -67,6 +67,7 @@ def load(folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.op
         for key, value in load_file(folder / "optimiser.safetensors").items():
             index, name = key.split(".", 1)
             entries.setdefault(int(index), {})[name] = value
+        _check_moments(entries, model)
         optimiser.load_state_dict({**optimiser.state_dict(), "state": entries})
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         return TypeAdapter(State).validate_python(asdict(State(**state)))
@@ -75,6 +76,16 @@ def load(folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.op
         raise ValueError(
             f"{folder}: not a checkpoint of this recipe ({str(error).splitlines()[0]})"
         ) from error
+
+
+def _check_moments(entries: dict[int, dict[str, Tensor]], model: nn.Module) -> None:
+    """What torch takes without a look: it would fail in the next step, or go on as if from the first."""
+    weights = list(model.parameters())
+    for index, moments in entries.items():
+        if any(x.ndim and x.shape != weights[index].shape for x in moments.values()):
+            raise ValueError(f"moments {index} of the optimiser are another network's")
+    if not entries:
+        raise ValueError("the optimiser has no moments")
 
 
 def load_best(folder: Path, net: Net) -> Net:
@@ -107,18 +118,22 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     except SafetensorError as error:  # its word for a full disk
         shutil.rmtree(part, ignore_errors=True)
         raise OSError(f"{folder}: cannot be written ({error})") from error
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a write, a full disk's say
+            error.filename = str(folder)
         raise
     replace(part, folder)
 
 
 def replace(part: Path, folder: Path) -> None:
-    """Put a finished folder in the place of an older one."""
+    """Put a finished folder in the place of an older one; where there is none, FOLDER.old is not touched."""
+    if not folder.exists():
+        part.rename(folder)
+        return
     old = folder.with_name(f"{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
+    folder.rename(old)
     part.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
+import os
 import warnings
 from pathlib import Path
 
 import onnx
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch.export import Dim
 
 import haarmony
 from haarmony import settings
 from haarmony.training import checkpoint
-from haarmony.training.task import Graph
+from haarmony.training.task import Graph, Scores
 from haarmony.training.tasks import TASKS, load_recipe
 from haarmony.weights import Card
 
@@ -37,15 +38,18 @@ def export(trained: Path, out: Path) -> Card:
     folder = trained / "best" if (trained / "best").is_dir() else trained
     if not (folder / "model.safetensors").is_file():
         raise ValueError(f"{trained}: no trained model here (a run directory, or its folder best)")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    empty = out.is_dir() and not out.is_symlink() and out.name and not any(out.iterdir())
+    if os.path.lexists(out) and not empty:
         raise ValueError(f"{out}: exists already; name a folder that does not")
     recipe = load_recipe(folder / "recipe.toml")
     kind = TASKS[recipe.task]
     net = checkpoint.load_best(folder, kind.net(recipe.net)).eval()
     try:
-        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{folder / 'scores.json'}: not readable as JSON ({error})") from None
+        scores = TypeAdapter(Scores).validate_json((folder / "scores.json").read_bytes())
+    except ValidationError as error:
+        raise ValueError(
+            f"{folder / 'scores.json'}: no table of scores ({error.errors()[0]['msg']})"
+        ) from None
 
     with checkpoint.replacing_folder(out) as part:
         (part / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
@@ -64,6 +68,8 @@ def export(trained: Path, out: Path) -> Card:
         shared = {name: getattr(recipe, name) for name in kind.card.model_fields if name not in own}
         card = kind.card.model_validate({**shared, **own})
         settings.dump(part / "card.toml", card)
+        if empty:
+            out.rmdir()
     return card
 
 

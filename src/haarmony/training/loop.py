@@ -11,6 +11,7 @@ resumed equals an unbroken one.
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -56,8 +57,10 @@ def train(
         The run directory; its `best` is what `haarmony export` takes.
 
     Raises:
-        ValueError: The recipe, the data or the checkpoint is not usable; the run directory holds another run.
+        ValueError: The recipe, the data or the checkpoint is not usable; the run directory holds another run;
+            training diverged.
         OSError: A file or folder cannot be read or written.
+        MemoryError: The network or its batch is too large for the machine.
     """
     started = time.monotonic()
     recipe = load_recipe(recipe_path, data=data)
@@ -72,7 +75,12 @@ def train(
             kind.prepare(recipe, run, report=report)
         else:
             report = _silent
-    return _Run(recipe, run, kind.task(recipe, run), accelerator, report).go(resume, started, max_time)
+    try:
+        return _Run(recipe, run, kind.task(recipe, run), accelerator, report).go(resume, started, max_time)
+    except RuntimeError as error:  # torch's word for no memory, on a GPU and on a CPU
+        if "out of memory" in str(error) or "allocate memory" in str(error):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def _silent(line: str) -> None:
@@ -124,6 +132,10 @@ class _Run:
             self.state = checkpoint.load(self.folder / "checkpoint", *self._saved())
         spent = self.state.seconds
         main = _Main(self) if self.accelerator.is_main_process else None
+        if main is not None and not (main.best / "model.safetensors").exists():  # or lost since
+            self.state = replace(self.state, best_step=0)
+            if self.state.step >= config.steps:
+                main.validate()
         while self.state.step < config.steps:
             step = self.state.step
             for group in self.optimiser.param_groups:
@@ -181,7 +193,11 @@ class _Main:
         self.run.report(f"step {step}/{of} {said}")
 
     def validate(self) -> None:
-        """Score the moving average; keep it as `best` when no earlier one scored higher."""
+        """Score the moving average; keep it as `best` when no earlier one of this phase scored higher.
+
+        Where the time was up between two validations of an unbroken run, it is kept for want of any other
+        alone: a stop does not change what a run leaves.
+        """
         run, step = self.run, self.run.state.step
         average = run.average.module
         scores, total, sheet = run.task.validate(average)
@@ -193,9 +209,13 @@ class _Main:
         self.log.add_scalar("validation/score", total, step)
         kind = "HW" if sheet.ndim == 2 else "HWC"
         self.log.add_image(f"validation/{run.task.caption}", sheet, step, dataformats=kind)
-        run.report(f"validation {step} score {total:.4f} (best {max(total, run.state.best_score):.4f})")
-        if total > run.state.best_score:
-            run.state = replace(run.state, best_score=total, best_step=step)
+        other_phase = run.state.best_step <= run.recipe.phase_before(step)  # wanted something else
+        best = total if other_phase else max(total, run.state.best_score)
+        run.report(f"validation {step} score {total:.4f} (best {best:.4f})")
+        due = step % run.recipe.validation.every == 0 or step >= run.recipe.optimiser.steps
+        if (due and (other_phase or total > run.state.best_score)) or not run.state.best_step:
+            if due:
+                run.state = replace(run.state, best_score=total, best_step=step)
             with checkpoint.replacing_folder(self.best) as part:
                 save_file(checkpoint.tensors(average), part / "model.safetensors")
                 settings.dump(part / "recipe.toml", run.recipe)
@@ -207,11 +227,12 @@ class _Main:
         self.log.close()
         net = checkpoint.load_best(self.best, run.average.module)  # the run's checkpoint is written already
         checkpoint.write_json(self.best / "scores.json", run.task.score(net))
-        run.report(f"best: step {run.state.best_step}; {self.best / 'scores.json'} scores the whole split")
+        step = run.state.best_step or run.state.step
+        run.report(f"best: step {step}; {self.best / 'scores.json'} scores the whole split")
         if torch.cuda.is_available():
             run.report(f"peak memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GB on the GPU")
-        else:
-            import resource  # not on Windows
+        elif sys.platform != "win32":
+            import resource
 
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             run.report(f"peak memory {peak:.2f} GB")

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -35,18 +36,19 @@ _METRICS: dict[str, tuple[Callable[..., Tensor], Margin]] = {
 
 
 def fusion_terms(
-    f: Tensor,
-    raw: Tensor,
-    a: Tensor,
-    b: Tensor,
-    target: Tensor,
+    f: Float[Tensor, "b 1 h w"],
+    raw: Float[Tensor, "b 1 h w"],
+    a: Float[Tensor, "b 1 h w"],
+    b: Float[Tensor, "b 1 h w"],
+    target: Float[Tensor, "b 1 h w"],
+    *,
     config: LossConfig,
     sets: Sequence[PairSet],
-) -> dict[str, Tensor]:
+) -> dict[str, Float[Tensor, " b"]]:
     """The terms that act on the fused luma.
 
     Args:
-        f: Fused luma after projection onto what the sources support, (B, 1, H, W) in [0, 1].
+        f: Fused luma after projection onto what the sources support, in [0, 1].
         raw: The same before projection.
         a: First source.
         b: Second source.
@@ -55,7 +57,7 @@ def fusion_terms(
         sets: The set of pairs that each of the B is of.
 
     Returns:
-        Term → (B,), unweighted.
+        Term → one value an image, unweighted.
     """
     terms: dict[str, Tensor] = {}
 
@@ -93,8 +95,8 @@ def fusion_terms(
     return terms
 
 
-def sobel(x: Tensor) -> Tensor:
-    """Horizontal and vertical Sobel responses on [0, 1] luma: (B, 1, H, W) → (B, 2, H, W)."""
+def sobel(x: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 2 h w"]:
+    """Horizontal and vertical Sobel responses on [0, 1] luma."""
     kernel = (
         torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=x.dtype, device=x.device)
         / 4
@@ -102,23 +104,22 @@ def sobel(x: Tensor) -> Tensor:
     return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), torch.stack([kernel, kernel.T])[:, None])
 
 
-def stronger(x: Tensor, y: Tensor) -> Tensor:
+def stronger(x: Float[Tensor, "*s"], y: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
     """Of two signed responses the one of larger magnitude."""
     return torch.where(x.abs() >= y.abs(), x, y)
 
 
-def mutual_information(x: Tensor, y: Tensor, *, bins: int = 48) -> Tensor:
+def mutual_information(
+    x: Float[Tensor, "b 1 h w"], y: Float[Tensor, "b 1 h w"], *, bins: int = 48
+) -> Float[Tensor, " b"]:
     """I(x; y) in bits by a soft joint histogram, which has a gradient.
 
     Every pixel counts in the two nearest bins, by linear weights; of each 2×2 pixels one is taken.
 
     Args:
-        x: Lumas (B, 1, H, W) in [0, 1].
-        y: The same shape.
+        x: Lumas in [0, 1].
+        y: Likewise.
         bins: Grey levels that are told apart.
-
-    Returns:
-        (B,).
     """
     levels = torch.arange(bins, device=x.device, dtype=x.dtype)
     of_x, of_y = (

@@ -7,19 +7,17 @@ the recipe as resolved, so that a model can be rebuilt from it. An unknown key i
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from haarmony.codec import CODECS
 from haarmony.diffusion.config import DiffusionConfig
+from haarmony.metrics import METRICS
 from haarmony.nets import NetConfig
 from haarmony.nets.blocks import CELL
 from haarmony.prior import SearchConfig
-
-VIF_SMALLEST = 41
-"""Smallest side that VIF is defined on (`haarmony.metrics.vif`)."""
-
 
 FolderName = Annotated[str, Field(pattern=r"^\w[\w .+-]*$")]
 """A name that is used as a folder's."""
@@ -159,6 +157,10 @@ class BaseRecipe(Frozen):
         """The steps at which the learning rate rises from zero, and what it rises to."""
         return [(0, self.optimiser.learning_rate)]
 
+    def phase_before(self, step: int) -> int:
+        """Where the phase began that the step before this one was of; 0 where there are none."""
+        return 0
+
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, then a cosine to 1 % of the peak where the next one begins, or at the last step."""
         first, peak = [one for one in self.peaks() if one[0] <= step][-1]
@@ -185,12 +187,13 @@ class Recipe(BaseRecipe):
     @model_validator(mode="before")
     @classmethod
     def _complete_phases(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or not isinstance(loss := data.get("loss", {}), dict):
+        """Give every phase of a file the whole table of weights; validation names wrong types."""
+        if not isinstance(data, dict) or not isinstance(data.get("phases"), list):
             return data
-        phases = []
-        for phase in data.get("phases", ()):
-            if isinstance(phase, dict) and isinstance(phase.get("loss"), dict):
-                phase = {**phase, "loss": (loss := {**loss, **phase["loss"]})}
+        loss, phases = data.get("loss", {}), []
+        for phase in data["phases"]:
+            if isinstance(phase, dict) and all(isinstance(x, dict) for x in (loss, phase.get("loss", {}))):
+                phase = {**phase, "loss": (loss := {**loss, **phase.get("loss", {})})}
             phases.append(phase)
         return {**data, "phases": phases}
 
@@ -213,10 +216,14 @@ class Recipe(BaseRecipe):
             raise ValueError(f"data.crop = {crop} is no multiple of {codec.factor * grid}, the padded size")
         if any(pair_set.ascend for pair_set in self.data.sets) and self.prior.ascent is None:
             raise ValueError("data.sets: ascend is set, but there is no table prior.ascent")
-        if crop < VIF_SMALLEST and any(
-            loss.vif or loss.vif_floor for loss in (self.loss, *(phase.loss for phase in self.phases))
-        ):
-            raise ValueError(f"data.crop = {crop} is too small for loss.vif, which needs {VIF_SMALLEST}")
+        losses, least = (self.loss, *(phase.loss for phase in self.phases)), METRICS["VIF"].smallest
+        if crop < least and any(loss.vif or loss.vif_floor for loss in losses):
+            raise ValueError(f"data.crop = {crop} is too small for loss.vif, which needs {least}")
+        for before, phase in pairwise(self.phases):
+            if phase.from_step < before.from_step:
+                raise ValueError(f"phases: from_step = {phase.from_step} comes after {before.from_step}")
+        if self.phases and (last := self.phases[-1].from_step) > self.optimiser.steps:
+            raise ValueError(f"phases: from_step = {last} is beyond optimiser.steps = {self.optimiser.steps}")
         return self
 
     def peaks(self) -> list[tuple[int, float]]:
@@ -226,3 +233,6 @@ class Recipe(BaseRecipe):
     def loss_at(self, step: int) -> LossConfig:
         """The weights of the loss terms at a step, counted from 0."""
         return [self.loss, *(phase.loss for phase in self.phases if phase.from_step <= step)][-1]
+
+    def phase_before(self, step: int) -> int:
+        return max((phase.from_step for phase in self.phases if phase.from_step < step), default=0)

@@ -21,12 +21,16 @@ SHORTFALL_WEIGHT = 10.0
 
 def load(recipe: Recipe, *, pairs: int | None = None) -> list[tuple[PairSet, list[Pair]]]:
     """The validation pairs of every set: at most `pairs` of them, evenly spaced in the split, or all."""
-    loaded = []
+    loaded, least = [], metrics.METRICS["VIF"].smallest
     for pair_set in recipe.data.sets:
         found = files(recipe.data, pair_set, "val")
         count = len(found) if pairs is None else min(pairs, len(found))
         picked = np.linspace(0, len(found) - 1, count).round().astype(int)
         loaded.append((pair_set, [load_pair(found[i]) for i in picked]))
+        for i, pair in zip(picked, loaded[-1][1], strict=True):
+            if min(pair.a.shape) < least:
+                size = f"{pair.a.shape[1]}×{pair.a.shape[0]}"
+                raise ValueError(f"{found[i].a}: {size} pixels; a validation pair needs {least}×{least}")
     return loaded
 
 
@@ -41,6 +45,11 @@ def score(
         each = []
         for pair in pairs:
             fused = fuse_luma(engine, recipe.diffusion, pair.a, pair.b, seed=recipe.seed)
+            if not np.isfinite(fused).all():
+                raise ValueError(
+                    f"training diverged, the network's picture of {pair_set.name} {pair.stem} is not finite:"
+                    " lower optimiser.learning_rate; what was saved before is as it was"
+                )
             each.append(measure(fused, pair, functional=pair_set.functional))
             if pair is pairs[len(pairs) // 2]:
                 rows.append(np.hstack([pair.a, pair.b, fused]))
