@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import IMAGES, Event
 
 from haarmony import Fuser, settings
 from haarmony.engine_torch import TorchEngine
-from haarmony.training import loop, train, validation
+from haarmony.training import fusion, loop, train, validation
 from haarmony.training.export import export
 from haarmony.training.recipe import Recipe
 from haarmony.weights import load_card
@@ -165,7 +165,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_checkpoint(recipe_path, tmp_p
 
 
 def test_a_network_that_no_memory_holds_is_no_mistake_of_the_program(recipe_path, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "FusionNet", lambda config: torch.empty(2**48))  # 1 PB, which torch refuses
+    monkeypatch.setattr(fusion, "FusionNet", lambda config: torch.empty(2**48))  # 1 PB, which torch refuses
     with pytest.raises(MemoryError):
         train(recipe_path, out=tmp_path / "run", report=lambda line: None)
 
