@@ -1,7 +1,7 @@
 """The methods that a comparison can run: diffusion models and classical fusers, alike in what they are given.
 
-All but Dif-Fusion, which makes the colours itself, fuse the luma and put the coloured source's chroma back, so
-that they differ in the fusing alone.
+All but Dif-Fusion fuse the luma and put the coloured source's chroma back, so that they differ in the fusing
+alone; Dif-Fusion makes the colours itself.
 """
 
 from __future__ import annotations

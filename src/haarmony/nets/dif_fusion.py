@@ -4,12 +4,13 @@
     observe:   features of x_t = its estimate x̂_0, and what the U-Net gives at each level on its way up
     fuse:      fused (R, G, B) = Conv(Norm(blocks(W features))) + V features,   features of every t joined
 
-Yue et al. 2023 (doi:10.1109/TIP.2023.3322046): a denoiser of the joint distribution of all four channels must
-know what goes with what in both pictures, and at several t it attends to finer and coarser things. Two things
-differ from the paper. The head has x̂_0 among its features: the U-Net works on the codec's grid, where its 32
-channels are fewer than the 64 of a lossless picture, and without x̂_0 fine detail would be lost. And where the
-paper has channel attention, which sums over the whole picture, so that a crop would fuse otherwise than the whole, the
-head has the gated blocks of our other networks, on features that are all brought to the grid's size.
+Yue et al. 2023 (doi:10.1109/TIP.2023.3322046): a denoiser of the joint distribution of all four channels
+must know what goes with what in both pictures, and at several t it attends to finer and coarser things. Two
+things differ from the paper. The head has x̂_0 among its features: the U-Net works on the codec's grid,
+where its 32 channels are fewer than the 64 of a lossless picture, and without x̂_0 fine detail would be
+lost. And the paper's channel attention sums over the whole picture, so that a crop would fuse otherwise
+than the whole; the head has the gated blocks of our other networks instead, on features that are all
+brought to the grid's size.
 """
 
 from __future__ import annotations

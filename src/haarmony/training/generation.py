@@ -34,7 +34,8 @@ from haarmony.training.data import Report, stems
 from haarmony.training.recipe import BaseRecipe, FolderName, Frozen
 from haarmony.training.task import Graph, Scores, Sheet
 
-Picture = Float[np.ndarray, "k H W"]
+Picture = Float[np.ndarray, "_ _ _"]
+"""Channels, height, width; a crop has others than what it is of."""
 Training = list[tuple[Picture, bool]]
 SHOWN = 16
 """Samples on the sheet of a validation."""
