@@ -87,7 +87,7 @@ COMMANDS = {
     "metrics": ["--help"],
     "models": ["--help"],
     "prior": ["--a", "--b", "--candidates", "--help", "--out", "-o"],
-    "train": ["--data", "--help", "--max-time", "--out", "--resume", "RECIPE"],
+    "train": ["--data", "--help", "--max-time", "--out", "--resume", "-o", "RECIPE"],
 }
 
 
