@@ -1,7 +1,8 @@
 """Run an exported model with ONNX Runtime.
 
-An engine answers three calls with NumPy arrays, whatever computes behind it: `encode` once a pair, `denoise`
-and `refine` at every step. `haarmony.engine_torch` is the same call with torch.
+An engine answers calls with NumPy arrays, whatever computes behind it. `Engine` fuses lumas: `encode` once a
+pair, `denoise` and `refine` at every step. `DifFusionEngine` fuses colours: `observe` at every step, then
+`fuse` once. `haarmony.engine_torch` has the same calls with torch.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from haarmony.weights import Card, GenerationCard, ModelCard, verified
+from haarmony.weights import Card, DifFusionCard, GenerationCard, LumaCard, verified
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
@@ -40,10 +41,25 @@ class Engine(Protocol):
         """n_θ: the refined x̄_0 from the one-step estimate x̃_0."""
 
 
+@runtime_checkable
+class DifFusionEngine(Protocol):
+    """The two networks of Dif-Fusion, likewise."""
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The steps t that a pair is looked at."""
+
+    def observe(self, x_t: Latent, k: Steps) -> Condition:
+        """The features of x_t at t = steps[k]."""
+
+    def fuse(self, features: Condition) -> Latent:
+        """The three fused channels, from the features at every step joined."""
+
+
 class OnnxEngine:
     """The shipped graphs on the CPU; every file is checked against the card before it is loaded."""
 
-    def __init__(self, folder: Path, card: ModelCard, *, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, card: LumaCard, *, threads: int | None = None) -> None:
         """Load the three graphs.
 
         Args:
@@ -52,49 +68,67 @@ class OnnxEngine:
             threads: Threads of one operator; None takes the cores that this process may use.
         """
         # A step network's 3×3 convolutions: one a block, one before and one after; in steps of the grid.
-        try:
-            reach = 2 + max(*(int(str(card.net[f"{name}_depth"])) for name in ("denoiser", "refiner")))
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"{folder / 'card.toml'}: net: no depth of a network ({error})") from None
+        reach = 2 + max(_depth(folder, card, name) for name in ("denoiser", "refiner"))
         self._halo = -(-reach // card.diffusion.grid) * card.diffusion.grid
-        options = _options(threads)
-        self._encoder, self._denoiser, self._refiner = (
-            _load(folder / f"{name}.onnx", card, options) for name in ("encoder", "denoiser", "refiner")
-        )
+        self._encoder, self._denoiser, self._refiner = _load(folder, card, threads=threads)
 
     def encode(self, z_a: Latent, z_b: Latent, z_max: Latent) -> Condition:
         return _run(self._encoder, {"z_a": z_a, "z_b": z_b, "z_max": z_max})
 
     def denoise(self, z_t: Latent, condition: Condition, t: Steps) -> Latent:
-        return self._in_strips(self._denoiser, z_t, condition, t)
+        return _in_strips(self._denoiser, {"z": z_t, "condition": condition, "t": t}, halo=self._halo)
 
     def refine(self, x_0: Latent, condition: Condition, t: Steps) -> Latent:
-        return self._in_strips(self._refiner, x_0, condition, t)
+        return _in_strips(self._refiner, {"z": x_0, "condition": condition, "t": t}, halo=self._halo)
 
-    def _in_strips(self, network: InferenceSession, z: Latent, condition: Condition, t: Steps) -> Latent:
-        """A step network on strips of rows that reach `_halo` rows into their neighbours: the same result."""
-        height, width = z.shape[-2:]
-        rows = max(self._halo, STRIP // (len(z) * width) // self._halo * self._halo)
-        result = np.empty_like(z)
-        for top in range(0, height, rows):
-            first, last = max(0, top - self._halo), min(height, top + rows + self._halo)
-            inputs = {
-                "z": np.ascontiguousarray(z[:, :, first:last]),
-                "condition": np.ascontiguousarray(condition[:, :, first:last]),
-                "t": t,
-            }
-            result[:, :, top : top + rows] = _run(network, inputs)[:, :, top - first :][:, :, :rows]
-        return result
+
+class OnnxDifFusion:
+    """The two graphs of a `DifFusionEngine`; their files are checked too."""
+
+    def __init__(self, folder: Path, card: DifFusionCard, *, threads: int | None = None) -> None:
+        self.steps = card.features_at
+        # The head's 3×3 convolutions: one a block, one after; in steps of 8, which heights are multiples of.
+        self._halo = -(-(1 + _depth(folder, card, "head")) // 8) * 8
+        self._observer, self._head = _load(folder, card, threads=threads)
+
+    def observe(self, x_t: Latent, k: Steps) -> Condition:
+        return _run(self._observer, {"x_t": x_t, "k": k})
+
+    def fuse(self, features: Condition) -> Latent:
+        return _in_strips(self._head, {"features": features}, halo=self._halo)
 
 
 class OnnxUNet:
     """The graph of a model that generates, a `haarmony.generator.Denoise`; its file is checked too."""
 
     def __init__(self, folder: Path, card: GenerationCard, *, threads: int | None = None) -> None:
-        self._unet = _load(folder / "unet.onnx", card, _options(threads))
+        (self._unet,) = _load(folder, card, threads=threads)
 
     def __call__(self, x_t: Latent, t: Steps) -> Latent:
         return _run(self._unet, {"z": x_t, "t": t})
+
+
+def _depth(folder: Path, card: Card, name: str) -> int:
+    """How many blocks a network has, of those whose reach decides how it can be run in parts."""
+    try:
+        return int(str(card.net[f"{name}_depth"]))
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{folder / 'card.toml'}: net: no depth of a network ({error})") from None
+
+
+def _in_strips(network: InferenceSession, inputs: dict[str, np.ndarray], *, halo: int) -> Latent:
+    """A network on strips of rows that reach `halo` rows into their neighbours: the same result."""
+    batch, _, height, width = next(iter(inputs.values())).shape
+    rows = max(halo, STRIP // (batch * width) // halo * halo)
+    strips = []
+    for top in range(0, height, rows):
+        first, last = max(0, top - halo), min(height, top + rows + halo)
+        part = {
+            name: np.ascontiguousarray(x[:, :, first:last]) if x.ndim == 4 else x
+            for name, x in inputs.items()
+        }
+        strips.append(_run(network, part)[:, :, top - first :][:, :, :rows])
+    return np.concatenate(strips, axis=2)
 
 
 def _options(threads: int | None) -> SessionOptions:
@@ -109,14 +143,19 @@ def _options(threads: int | None) -> SessionOptions:
     return options
 
 
-def _load(path: Path, card: Card, options: SessionOptions) -> InferenceSession:
+def _load(folder: Path, card: Card, *, threads: int | None) -> list[InferenceSession]:
+    """The graphs of a card's kind, in their order."""
     from onnxruntime import InferenceSession
 
-    content = verified(path.parent, path.name, card)
-    try:
-        return InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors have no base of their own
-        raise ValueError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    options, loaded = _options(threads), []
+    for name in card.graphs:
+        content = verified(folder, f"{name}.onnx", card)
+        try:
+            loaded.append(InferenceSession(content, options, providers=["CPUExecutionProvider"]))
+        except Exception as error:  # ONNX Runtime's errors have no base of their own
+            problem = str(error).splitlines()[0]
+            raise ValueError(f"{folder / f'{name}.onnx'}: cannot be loaded ({problem})") from error
+    return loaded
 
 
 def _run(network: InferenceSession, inputs: dict[str, np.ndarray]) -> np.ndarray:

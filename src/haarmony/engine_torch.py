@@ -10,14 +10,14 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from haarmony.engine import Condition, Latent, Steps
-from haarmony.weights import Card, GenerationCard, ModelCard, verified
+from haarmony.weights import Card, DifFusionCard, GenerationCard, LumaCard, verified
 
 try:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load as load_safetensors
 
-    from haarmony.nets import FusionNet, NetConfig, UNet, UNetConfig
+    from haarmony.nets import DifFusionConfig, DifFusionNet, FusionNet, NetConfig, UNet, UNetConfig
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f'the torch engine needs {error.name}: pip install "haarmony[train]"', name=error.name
@@ -32,7 +32,7 @@ class TorchEngine:
         self._device = next(net.parameters()).device
 
     @classmethod
-    def load(cls, folder: Path, card: ModelCard, *, threads: int | None = None) -> TorchEngine:
+    def load(cls, folder: Path, card: LumaCard, *, threads: int | None = None) -> TorchEngine:
         """Load model.safetensors, on a GPU where there is one, after checking it against the card."""
         return cls(_load(folder, card, NetConfig, FusionNet, threads=threads))
 
@@ -44,6 +44,30 @@ class TorchEngine:
 
     def refine(self, x_0: Latent, condition: Condition, t: Steps) -> Latent:
         return _run(self._net.refiner, self._device, x_0, condition, t)
+
+
+class TorchDifFusion:
+    """A DifFusionNet behind NumPy arrays, likewise."""
+
+    def __init__(self, net: DifFusionNet) -> None:
+        self._net = net.eval()
+        self._device = next(net.parameters()).device
+        self.steps = tuple(net.observer.t.tolist())
+
+    @classmethod
+    def load(cls, folder: Path, card: DifFusionCard, *, threads: int | None = None) -> TorchDifFusion:
+        """As for `TorchEngine`."""
+
+        def build(config: DifFusionConfig) -> DifFusionNet:
+            return DifFusionNet(config, card.features_at)
+
+        return cls(_load(folder, card, DifFusionConfig, build, threads=threads))
+
+    def observe(self, x_t: Latent, k: Steps) -> Condition:
+        return _run(self._net.observer, self._device, x_t, k)
+
+    def fuse(self, features: Condition) -> Latent:
+        return _run(self._net.head, self._device, features)
 
 
 class TorchUNet:

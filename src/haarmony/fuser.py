@@ -1,7 +1,11 @@
 """Fuse two aligned pictures with a trained diffusion model.
 
-The path, in order: luma and chroma → pad → encode once → sample in a few steps, each refined → crop → colour.
-This module is the only place that knows the order; `fuse_luma` is its middle, for one network and two lumas.
+The path, in order, is one of two by the model's kind; this module is the only place that knows them:
+
+    `fuse_luma`     luma → pad → encode once → sample in a few steps, each refined → crop → chroma back
+    `fuse_colour`   join R, G, B and infrared → pad → noise to some t → features of each → fuse once → crop
+
+What is around both, from the pictures that come to the one that goes, is `fuse_pictures`.
 """
 
 from __future__ import annotations
@@ -15,14 +19,15 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from haarmony import weights
-from haarmony.codec import CODECS
+from haarmony.codec import CODECS, decode_channels, encode_channels
 from haarmony.colour import choose, is_coloured, merge, to_luma
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.diffusion.process import Process
 from haarmony.diffusion.sampler import sample
-from haarmony.engine import Engine, OnnxEngine
+from haarmony.engine import DifFusionEngine, Engine, OnnxDifFusion, OnnxEngine
 from haarmony.io import Picture, check_pixels, from_unit, to_unit
 from haarmony.support import project
+from haarmony.weights import DifFusionCard, ModelCard
 
 ENGINES = ("onnx", "torch")
 SMALLEST = 16
@@ -55,13 +60,7 @@ class Fuser:
             raise ValueError(f"unknown engine '{engine}': choose onnx or torch")
         folder = weights.find(model)
         self.card = weights.load_card(folder)
-        self._engine: Engine
-        if engine == "torch":
-            from haarmony.engine_torch import TorchEngine
-
-            self._engine = TorchEngine.load(folder, self.card, threads=threads)
-        else:
-            self._engine = OnnxEngine(folder, self.card, threads=threads)
+        self._engine = _load(folder, self.card, engine, threads=threads)
 
     def __call__(
         self,
@@ -80,10 +79,11 @@ class Fuser:
                 For the medical model the MRI.
             b: Second source, of the same height and width; CT, PET or SPECT. Where one source is in colour,
                 the order does not matter: the model's card says which place is its.
-            steps: Sampling steps, 1 to T; None takes the model card's.
+            steps: Sampling steps, 1 to T; None takes the model card's. A model that does not sample takes
+                none.
             seed: Seed of the noise; the same seed gives the same bytes.
             colour: Whose chroma the result has: "auto" (the coloured source's, the more colourful where both
-                are), "first", "second" or "grey".
+                are, or what the model makes of them if it fuses colours), "first", "second" or "grey".
             callback: Called after every step.
 
         Returns:
@@ -97,21 +97,29 @@ class Fuser:
         self.check_steps(steps)
 
         def rule(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-            lumas = self._in_order(a, b)
-            return fuse_luma(
-                self._engine, self.card.diffusion, *lumas, steps=steps, seed=seed, callback=callback
-            )
+            (a, b), engine, config = self._in_order(a, b), self._engine, self.card.diffusion
+            if isinstance(engine, Engine):
+                return fuse_luma(
+                    engine, config, to_luma(a), to_luma(b), steps=steps, seed=seed, callback=callback
+                )
+            colours = a if a.ndim == 3 else np.repeat(a[..., None], 3, axis=2)
+            fused = fuse_colour(engine, config, colours, to_luma(b), seed=seed)
+            if callback is not None:
+                callback(1, 1, to_luma(fused))
+            return fused
 
         return fuse_pictures(a, b, rule, colour=colour)
 
     def _in_order(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Both lumas, the one of a coloured source where the model was trained to find it."""
+        """Both pictures, a coloured one where the model was trained to find it."""
         first, second = is_coloured(a), is_coloured(b)
         misplaced = first and not second if self.card.coloured == "second" else second and not first
-        return (to_luma(b), to_luma(a)) if misplaced else (to_luma(a), to_luma(b))
+        return (b, a) if misplaced else (a, b)
 
     def check_steps(self, steps: int | None) -> None:
         """Refuse a number of sampling steps that the model's schedule does not have, with a ValueError."""
+        if steps is not None and isinstance(self.card, DifFusionCard):
+            raise ValueError(f"the model '{self.card.name}' does not sample: it takes no steps, got {steps}")
         if steps is not None and not 1 <= steps <= self.card.diffusion.timesteps:
             raise ValueError(f"steps must be in 1, …, {self.card.diffusion.timesteps}, got {steps}")
 
@@ -138,8 +146,9 @@ def fuse_pictures(
     Args:
         a: First source, as `Fuser` takes it.
         b: Second source, of the same height and width.
-        rule: Makes the fused luma (H, W) of both sources, (H, W) or (H, W, 3), all in [0, 1].
-        colour: Whose chroma the result has, as in `Fuser`.
+        rule: Makes the fused luma (H, W), or fused colours (H, W, 3), of both sources, which are either, too;
+            all in [0, 1].
+        colour: Whose chroma the result has, as in `Fuser`; "auto" leaves fused colours as they are.
 
     Returns:
         What `Fuser` returns.
@@ -151,9 +160,13 @@ def fuse_pictures(
     check_pair(pixels_a, pixels_b)
     unit_a, unit_b = to_unit(pixels_a), to_unit(pixels_b)
     chroma = choose(colour, unit_a, unit_b)
-    luma = rule(unit_a, unit_b)
+    unit = rule(unit_a, unit_b)
+    if chroma is None:
+        unit = to_luma(unit)
+    elif unit.ndim == 2 or colour != "auto":
+        unit = merge(to_luma(unit), chroma)
     dtype = np.result_type(pixels_a.dtype, pixels_b.dtype)
-    fused = from_unit(luma if chroma is None else merge(luma, chroma), dtype)
+    fused = from_unit(unit, dtype)
     if isinstance(a, Picture):
         range_ = a.value_range if dtype == pixels_a.dtype or not isinstance(b, Picture) else b.value_range
         return replace(a, pixels=fused, value_range=range_, notes=())
@@ -244,9 +257,55 @@ def fuse_luma(
     return fused[0, 0, :height, :width]
 
 
-def to_latent(luma: Any) -> Any:
+def fuse_colour(
+    engine: DifFusionEngine,
+    config: DiffusionConfig,
+    visible: Float[np.ndarray, "h w 3"],
+    infrared: Float[np.ndarray, "h w"],
+    *,
+    seed: int = 42,
+) -> Float[np.ndarray, "h w 3"]:
+    """The fused colours of a picture in colour and one without: what a denoiser sees in both, fused once.
+
+    Args:
+        engine: The model's networks.
+        config: Its latent space and schedule.
+        visible: First source, float in [0, 1].
+        infrared: Second source, of the same height and width.
+        seed: Seed of the noise.
+
+    Returns:
+        Float32 in [0, 1], each channel supported by the sources (see `haarmony.support`).
+    """
+    height, width = infrared.shape
+    codec, process = CODECS[config.codec](), Process(config.make_schedule())
+    channels = [*np.moveaxis(visible, 2, 0), infrared]
+    x = np.concatenate([_pad(channel, codec.factor * config.grid) for channel in channels], axis=1)
+    x_0 = encode_channels(codec, to_latent(x))
+    rng = np.random.default_rng(seed)
+    features = []
+    for k, t in enumerate(engine.steps):
+        x_t = process.diffuse(x_0, rng.standard_normal(x_0.shape, dtype=np.float32), t)
+        features.append(engine.observe(x_t, np.array([k])))
+    fused = from_latent(decode_channels(codec, engine.fuse(np.concatenate(features, axis=1))))
+    fused = project(fused, x[:, :3], np.repeat(x[:, 3:], 3, axis=1), margin=config.margin)
+    return np.moveaxis(fused[0, :, :height, :width], 0, 2)
+
+
+def _load(folder: Path, card: ModelCard, engine: str, *, threads: int | None) -> Engine | DifFusionEngine:
+    """The networks of a model, of the card's kind."""
+    luma: Callable[..., Engine] = OnnxEngine
+    colour: Callable[..., DifFusionEngine] = OnnxDifFusion
+    if engine == "torch":
+        from haarmony.engine_torch import TorchDifFusion, TorchEngine
+
+        luma, colour = TorchEngine.load, TorchDifFusion.load
+    return (colour if isinstance(card, DifFusionCard) else luma)(folder, card, threads=threads)
+
+
+def to_latent(x: Any) -> Any:
     """[0, 1] to the diffusion's [-1, 1]."""
-    return 2 * luma - 1
+    return 2 * x - 1
 
 
 def from_latent(x: Any) -> Any:

@@ -139,7 +139,7 @@ def test_channels_of_several_folders_are_joined(recipe, tmp_path):
     assert task.module(x, t, eps)["loss"].item() > 0.1
     scores, total, sheet = task.validate(task.net)
     assert total == -scores["validation"]["SWD"]
-    assert sheet.shape == (128, 128)
+    assert sheet.shape == (128, 128, 3)  # the colours alone
 
 
 def test_pictures_that_do_not_fit_are_named(recipe, tmp_path):
@@ -170,7 +170,7 @@ def test_pictures_that_do_not_fit_are_named(recipe, tmp_path):
         (
             'task = "generation"',
             'task = "painting"',
-            "unknown task 'painting': choose one of fusion, generation",
+            "unknown task 'painting': choose one of fusion, dif-fusion, generation",
         ),
         ("crop = 32", "crop = 36", "data.crop = 36 is no multiple of 8"),
         ("width = 8", "width = 8\nlatent_channels = 24", "latent_channels = 24 is no multiple of the 16"),

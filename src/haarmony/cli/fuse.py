@@ -53,7 +53,7 @@ def fuse(
         int, typer.Option(min=0, help="Seed of the noise: the same seed gives the same file.")
     ] = 42,
     colour: Annotated[
-        Colour, typer.Option(help="Whose colour to keep; auto: the coloured source's.")
+        Colour, typer.Option(help="Whose colour to keep; auto: the coloured source's, or the model's own.")
     ] = Colour.AUTO,
     engine: Annotated[
         EngineName, typer.Option(help="What computes; torch needs the extra 'train'.")

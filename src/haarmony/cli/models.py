@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 def models() -> None:
     """List the shipped models: use, limits, validation scores."""
-    from haarmony.weights import cards
+    from haarmony.weights import DifFusionCard, cards
 
     for name, card in cards().items():
-        size = f"{card.diffusion.steps} steps, {card.parameters / 1e6:.2f} million parameters"
+        steps = f"{card.diffusion.steps} steps"
+        if isinstance(card, DifFusionCard):
+            steps = f"features at t = {', '.join(map(str, card.features_at))}"
+        size = f"{steps}, {card.parameters / 1e6:.2f} million parameters"
         typer.echo(f"{name}: {card.title} ({size})")
         for label, text in (
             ("for", card.intended_use),

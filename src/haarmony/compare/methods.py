@@ -1,6 +1,7 @@
 """The methods that a comparison can run: diffusion models and classical fusers, alike in what they are given.
 
-Both fuse the luma and put the coloured source's chroma back, so that they differ in the fusing alone.
+All but Dif-Fusion fuse the luma and put the coloured source's chroma back, so that they differ in the fusing
+alone; Dif-Fusion makes the colours itself.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ def find(names: Iterable[str]) -> list[Method]:
                 f"unknown method {name!r}; known are {known}, and folders of an exported model"
             ) from None
         card = weights.load_card(folder)
-        for file in ("encoder.onnx", "denoiser.onnx", "refiner.onnx"):
-            weights.verified(folder, file, card)
+        for graph in card.graphs:
+            weights.verified(folder, f"{graph}.onnx", card)
         if folder.parent == weights.SHIPPED:
             methods.append(Method(name, f"Haarmony ({name})", "model"))
         else:

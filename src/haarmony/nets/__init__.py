@@ -1,16 +1,27 @@
-"""The networks over a codec's latents, and their sizes: fusion's three, and a U-Net."""
+"""The networks over a codec's latents, and their sizes: fusion's three, a U-Net, Dif-Fusion's head on one."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from haarmony.nets.config import NetConfig, UNetConfig
+from haarmony.nets.config import DifFusionConfig, NetConfig, UNetConfig
 from haarmony.nets.denoiser import Denoiser
+from haarmony.nets.dif_fusion import DifFusionNet
 from haarmony.nets.encoder import Encoder
 from haarmony.nets.refiner import Refiner, Unrefined
 from haarmony.nets.unet import UNet
 
-__all__ = ["Denoiser", "Encoder", "FusionNet", "NetConfig", "Refiner", "UNet", "UNetConfig"]
+__all__ = [
+    "Denoiser",
+    "DifFusionConfig",
+    "DifFusionNet",
+    "Encoder",
+    "FusionNet",
+    "NetConfig",
+    "Refiner",
+    "UNet",
+    "UNetConfig",
+]
 
 
 class FusionNet(nn.Module):

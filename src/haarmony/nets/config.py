@@ -48,6 +48,9 @@ class UNetConfig(BaseModel):
     )
     depth: int = Field(1, ge=1, description="residual blocks a level on the way down; one more on the way up")
     heads: int = Field(4, ge=1, description="attention heads at the lowest level, a divisor of its channels")
+    window: int = Field(
+        0, ge=0, description="side of the windows that attention keeps to at the lowest level; 0: none"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> UNetConfig:
@@ -60,4 +63,25 @@ class UNetConfig(BaseModel):
     @property
     def factor(self) -> int:
         """What a latent's height and width are multiples of."""
-        return 2 ** (len(self.multipliers) - 1)
+        return 2 ** (len(self.multipliers) - 1) * max(1, self.window)
+
+
+class DifFusionConfig(UNetConfig):
+    """Sizes of Dif-Fusion's network: a U-Net that sees R, G, B and infrared, and the head on it."""
+
+    latent_channels: int = Field(64, ge=4, description="four times the codec's: R, G, B and infrared")
+    head_width: int = Field(64, ge=4, description="channels of the fusion head")
+    head_depth: int = Field(4, ge=1, description="gated blocks of the head")
+
+    @model_validator(mode="after")
+    def _of_four(self) -> DifFusionConfig:
+        if self.latent_channels % 4:
+            raise ValueError(
+                f"latent_channels = {self.latent_channels} is no multiple of 4: R, G, B and infrared"
+            )
+        return self
+
+    @property
+    def features(self) -> int:
+        """Channels of what the head sees of one step: the estimate and every level."""
+        return self.latent_channels + self.width * sum(self.multipliers)

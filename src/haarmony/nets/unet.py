@@ -3,19 +3,25 @@
     into → [residual blocks ↓]ⁿ → residual, self-attention, residual → [skips, residual blocks ↑]ⁿ → out
 
 Ronneberger et al. 2015, with DDPM's timestep in every block. All norms are over channels at each position, so
-that only the attention at the lowest level sees the whole picture, and any size that halves will do.
+that only the attention at the lowest level sees the whole picture, and any size that halves will do. With
+`UNetConfig.window` it sees one window alone: memory grows with the pixels, not with their square, and where a
+window is all of a training crop the network is trained as it is used.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from haarmony.diffusion.process import Process
 from haarmony.nets.blocks import Norm, TimestepEmbedding
 from haarmony.nets.config import UNetConfig
+
+TABLES = ("scale_in", "shift_in", "gain", "shift", "scale")
+"""The coefficients around the blocks, (T + 1, latent) each."""
 
 
 class UNet(nn.Module):
@@ -57,7 +63,7 @@ class UNet(nn.Module):
         self.middle = nn.ModuleList(
             [
                 ResidualBlock(channels, channels, time_channels=time_channels),
-                SelfAttention(channels, heads=config.heads),
+                SelfAttention(channels, heads=config.heads, window=config.window),
                 ResidualBlock(channels, channels, time_channels=time_channels),
             ]
         )
@@ -72,7 +78,7 @@ class UNet(nn.Module):
         self.out = nn.Conv2d(channels, config.latent_channels, 3, padding=1)
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
-        for name in ("scale_in", "shift_in", "gain", "shift", "scale"):
+        for name in TABLES:
             fill = torch.ones if name in ("scale_in", "scale") else torch.zeros
             self.register_buffer(name, fill(config.timesteps + 1, config.latent_channels))
 
@@ -99,9 +105,18 @@ class UNet(nn.Module):
             getattr(self, name)[1:] = torch.from_numpy(values)
 
     def forward(self, z: Tensor, t: Tensor) -> Tensor:
+        return self.layers(z, t, t)[0]
+
+    def layers(self, z: Tensor, t: Tensor, row: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The prediction, and what each level gives on the way up, from the lowest to the first.
+
+        Args:
+            z: x_t (B, latent, h, w).
+            t: Steps (B,).
+            row: Their rows in the coefficients: t itself where these hold every step.
+        """
         scale_in, shift_in, gain, shift, scale = (
-            table[t][:, :, None, None]
-            for table in (self.scale_in, self.shift_in, self.gain, self.shift, self.scale)
+            getattr(self, name)[row][:, :, None, None] for name in TABLES
         )
         time = self.time(t)
         x = self.into(scale_in * z + shift_in)
@@ -111,9 +126,14 @@ class UNet(nn.Module):
             skips.append(x)
         for block in self.middle:
             x = block(x, time)
+        levels = []
         for block in self.up:
-            x = block(x if isinstance(block, _Up) else torch.cat([x, skips.pop()], dim=1), time)
-        return gain * z + shift + scale * self.out(F.silu(self.norm(x)))
+            if isinstance(block, _Up):
+                levels.append(x)
+                x = block(x, time)
+            else:
+                x = block(torch.cat([x, skips.pop()], dim=1), time)
+        return gain * z + shift + scale * self.out(F.silu(self.norm(x))), [*levels, x]
 
 
 class ResidualBlock(nn.Module):
@@ -137,11 +157,11 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """x + W softmax(Q Kᵀ/√d_k) V over all positions (Vaswani et al. 2017), for a level of few positions."""
+    """x + W softmax(Q Kᵀ/√d_k) V over all positions (Vaswani et al. 2017), or over those of each window."""
 
-    def __init__(self, channels: int, *, heads: int) -> None:
+    def __init__(self, channels: int, *, heads: int, window: int = 0) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.window = heads, window
         self.norm = Norm(channels)
         self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
@@ -149,11 +169,19 @@ class SelfAttention(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:  # (B, C, H, W)
+        side = self.window
+        if not side:
+            return x + self._attend(x)
+        y = self._attend(rearrange(x, "b c (i s) (j r) -> (b i j) c s r", s=side, r=side))
+        down, across = (n // side for n in x.shape[2:])
+        return x + rearrange(y, "(b i j) c s r -> b c (i s) (j r)", i=down, j=across)
+
+    def _attend(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         shape = (batch, self.heads, channels // self.heads, height * width)
         q, k, v = (part.reshape(shape).mT for part in self.to_qkv(self.norm(x)).chunk(3, dim=1))
         attention = torch.softmax(q @ k.mT * shape[2] ** -0.5, dim=-1)  # (B, M, HW, HW)
-        return x + self.out((attention @ v).mT.reshape(x.shape))
+        return self.out((attention @ v).mT.reshape(x.shape))
 
 
 class _Down(nn.Module):

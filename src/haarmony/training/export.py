@@ -43,7 +43,7 @@ def export(trained: Path, out: Path) -> Card:
         raise ValueError(f"{out}: exists already; name a folder that does not")
     recipe = load_recipe(folder / "recipe.toml")
     kind = TASKS[recipe.task]
-    net = checkpoint.load_best(folder, kind.net(recipe.net)).eval()
+    net = checkpoint.load_best(folder, kind.net(recipe)).eval()
     try:
         scores = TypeAdapter(Scores).validate_json((folder / "scores.json").read_bytes())
     except ValidationError as error:

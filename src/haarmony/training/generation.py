@@ -34,7 +34,9 @@ from haarmony.training.data import Report, stems
 from haarmony.training.recipe import BaseRecipe, FolderName, Frozen
 from haarmony.training.task import Graph, Scores, Sheet
 
-Picture = Float[np.ndarray, "k H W"]
+Picture = Float[np.ndarray, "_ _ _"]
+"""Channels, height, width; a crop has others than what it is of."""
+Training = list[tuple[Picture, bool]]
 SHOWN = 16
 """Samples on the sheet of a validation."""
 
@@ -61,16 +63,15 @@ class PicturesConfig(Frozen):
     crop: int = Field(128, ge=16, description="side of a picture after that; of larger ones a crop is drawn")
 
 
-class GenerationRecipe(BaseRecipe):
-    """What `haarmony train` reads where `task = "generation"`."""
+class PicturesRecipe(BaseRecipe):
+    """What recipes have whose U-Net sees pictures."""
 
-    task: Literal["generation"]
     data: PicturesConfig
     diffusion: DiffusionConfig
     net: UNetConfig = UNetConfig()
 
     @model_validator(mode="after")
-    def _consistent(self) -> GenerationRecipe:
+    def _consistent(self) -> PicturesRecipe:
         codec = CODECS[self.diffusion.codec]()
         if self.net.latent_channels % codec.channels:
             raise ValueError(
@@ -95,6 +96,12 @@ class GenerationRecipe(BaseRecipe):
         """Channels, height and width of a picture."""
         channels = self.net.latent_channels // CODECS[self.diffusion.codec]().channels
         return channels, self.data.crop, self.data.crop
+
+
+class GenerationRecipe(PicturesRecipe):
+    """What `haarmony train` reads where `task = "generation"`."""
+
+    task: Literal["generation"]
 
 
 class Simple(nn.Module):
@@ -122,7 +129,7 @@ class Generation:
 
     def __init__(self, recipe: GenerationRecipe, run: Path) -> None:
         self.recipe = recipe
-        self.training = [(x, one.flip) for one in recipe.data.sets for x in load(recipe, one, "train")]
+        self.training = load_training(recipe)
         torch.manual_seed(recipe.seed)  # for the initial weights, which torch draws from its global generator
         self.net = UNet(recipe.net)
         self.module = Simple(self.net, recipe.diffusion)
@@ -144,17 +151,10 @@ class Generation:
         """Pictures, all alike often; t, evenly spread within a batch (Kingma et al. 2021); and ε."""
         batch, T = self.recipe.optimiser.batch, self.recipe.diffusion.timesteps
         rng = np.random.default_rng([self.recipe.seed, step, process])
-        pictures = np.stack([self._draw(rng) for _ in range(batch)])
+        pictures = draw(self.training, rng, batch=batch, crop=self.recipe.data.crop)
         t = 1 + (T * ((rng.random() + np.arange(batch) / batch) % 1)).astype(np.int64)
         eps = self._noise(rng, batch)
         return [torch.from_numpy(pictures).to(device), torch.from_numpy(t), eps.to(device)]
-
-    def _draw(self, rng: np.random.Generator) -> Picture:
-        picture, flip = self.training[rng.integers(len(self.training))]
-        crop = self.recipe.data.crop
-        y, x = (rng.integers(n - crop + 1) for n in picture.shape[1:])
-        picture = picture[:, y : y + crop, x : x + crop]
-        return np.flip(picture, 2) if flip and rng.random() < 0.5 else picture
 
     def _noise(self, rng: np.random.Generator, batch: int) -> Tensor:
         side = self.recipe.data.crop // self.module.codec.factor
@@ -182,7 +182,7 @@ class Generation:
         picked = self.pictures[np.linspace(0, len(self.pictures) - 1, count).round().astype(int)]
         samples = self._sample(net, max(count, SHOWN))
         scores = self._scores(net, picked, samples)
-        shown = samples[:SHOWN] if samples.shape[1] in (1, 3) else samples[:SHOWN, :1]
+        shown = samples[:SHOWN, : 3 if samples.shape[1] >= 3 else 1]  # of colour with infrared the colour
         return scores, -scores["validation"]["SWD"], from_unit(grid(shown), np.dtype(np.uint8))
 
     def score(self, net: nn.Module) -> Scores:
@@ -231,7 +231,26 @@ def graphs(net: UNet, recipe: GenerationRecipe) -> dict[str, Graph]:
     return {"unet": Graph(net, {"z": z, "t": torch.ones(2, dtype=torch.int64)}, "prediction", side)}
 
 
-def load(recipe: GenerationRecipe, one: PictureSet, split: str) -> list[Picture]:
+def load_training(recipe: PicturesRecipe) -> Training:
+    """Every training picture, and whether it may be mirrored; errors are those of `load`."""
+    return [(x, one.flip) for one in recipe.data.sets for x in load(recipe, one, "train")]
+
+
+def draw(
+    training: Training, rng: np.random.Generator, *, batch: int, crop: int
+) -> Float[np.ndarray, "b k H W"]:
+    """Random crops of random pictures, all alike often, mirrored half the times where they may be."""
+    return np.stack([_draw(training, rng, crop) for _ in range(batch)])
+
+
+def _draw(training: Training, rng: np.random.Generator, crop: int) -> Picture:
+    picture, flip = training[rng.integers(len(training))]
+    y, x = (rng.integers(n - crop + 1) for n in picture.shape[1:])
+    picture = picture[:, y : y + crop, x : x + crop]
+    return np.flip(picture, 2) if flip and rng.random() < 0.5 else picture
+
+
+def load(recipe: PicturesRecipe, one: PictureSet, split: str) -> list[Picture]:
     """The pictures of one split of one set, float32 in [0, 1], reduced.
 
     Raises:
@@ -252,7 +271,7 @@ def load(recipe: GenerationRecipe, one: PictureSet, split: str) -> list[Picture]
     return pictures
 
 
-def _read(paths: list[Path], recipe: GenerationRecipe) -> Picture:
+def _read(paths: list[Path], recipe: PicturesRecipe) -> Picture:
     parts = [np.atleast_3d(to_unit(read(path).pixels)).transpose(2, 0, 1) for path in paths]
     if len({part.shape[1:] for part in parts}) > 1:
         raise ValueError(f"{paths[0]}: its size is not that of {paths[-1]}")

@@ -12,10 +12,10 @@ from torch import nn
 
 from haarmony import settings
 from haarmony.nets import FusionNet, UNet
-from haarmony.training import fusion, generation
+from haarmony.training import dif_fusion, fusion, generation
 from haarmony.training.recipe import BaseRecipe, Recipe
 from haarmony.training.task import Graph, Task
-from haarmony.weights import Card, GenerationCard, ModelCard
+from haarmony.weights import Card, DifFusionCard, GenerationCard, LumaCard
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Kind:
     task: Callable[[Any, Path], Task]
     """(recipe, run): the task, its data loaded."""
     net: Callable[[Any], nn.Module]
-    """(recipe.net): the network that a run keeps."""
+    """(recipe): the network that a run keeps."""
     graphs: Callable[[Any, Any], dict[str, Graph]]
     """(that network, recipe): what is exported of it, by name."""
     card: type[Card]
@@ -36,12 +36,27 @@ class Kind:
 
 
 TASKS: dict[str, Kind] = {
-    "fusion": Kind(Recipe, fusion.prepare, fusion.Fusion, FusionNet, fusion.graphs, ModelCard),
+    "fusion": Kind(
+        Recipe,
+        fusion.prepare,
+        fusion.Fusion,
+        lambda recipe: FusionNet(recipe.net),
+        fusion.graphs,
+        LumaCard,
+    ),
+    "dif-fusion": Kind(
+        dif_fusion.DifFusionRecipe,
+        dif_fusion.prepare,
+        dif_fusion.DifFusion,
+        dif_fusion.build,
+        dif_fusion.graphs,
+        DifFusionCard,
+    ),
     "generation": Kind(
         generation.GenerationRecipe,
         generation.prepare,
         generation.Generation,
-        UNet,
+        lambda recipe: UNet(recipe.net),
         generation.graphs,
         GenerationCard,
     ),

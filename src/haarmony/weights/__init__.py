@@ -1,8 +1,8 @@
 """Model cards and the weights that ship with the package.
 
 A model is a folder: `card.toml` says what it is, how it samples and what its files' sha256 are; beside it lie
-the ONNX graphs for serving (`encoder`, `denoiser` and `refiner`, or `unet` where the card's kind is
-generation) and `model.safetensors` for torch. Nothing is downloaded and no file can run code; a file whose
+the ONNX graphs for serving, those that a card of its kind names (`Card.graphs`), and `model.safetensors` for
+torch. Nothing is downloaded and no file can run code; a file whose
 sha256 is not the card's is not loaded.
 """
 
@@ -15,11 +15,13 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from haarmony import settings
-from haarmony.weights.card import KINDS, Card, GenerationCard, ModelCard
+from haarmony.weights.card import KINDS, Card, DifFusionCard, GenerationCard, LumaCard, ModelCard
 
 __all__ = [
     "Card",
+    "DifFusionCard",
     "GenerationCard",
+    "LumaCard",
     "ModelCard",
     "cards",
     "find",
@@ -84,8 +86,7 @@ def load_generation(folder: Path) -> GenerationCard:
 def _load(folder: Path, kind: type[AnyCard]) -> AnyCard:
     card = load_any(folder)
     if not isinstance(card, kind):
-        (wanted,) = (name for name, one in KINDS.items() if one is kind)
-        raise ValueError(f"the model '{card.name}' is not for {wanted}: {_choices(kind)}")
+        raise ValueError(f"the model '{card.name}' is not for {kind.use}: {_choices(kind)}")
     return card
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from haarmony.diffusion.config import DiffusionConfig
 
 
 class Card(BaseModel):
     """A model's description, scores and files, whatever its kind; `card.toml` holds its kind's keys alone."""
+
+    use: ClassVar[str] = "anything"
+    """What it is for, in a word."""
+    graphs: ClassVar[tuple[str, ...]] = ()
+    """Its ONNX graphs, files of these names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,7 +29,7 @@ class Card(BaseModel):
     parameters: int = Field(gt=0, description="weights in all its networks")
     diffusion: DiffusionConfig = Field(description="latent space, schedule and default sampler")
     net: dict[str, int | float | str | bool | list[int]] = Field(
-        description="the weights' sizes, a NetConfig or UNetConfig, which only torch can load"
+        description="the weights' sizes, one of `haarmony.nets.config`, which only torch can load"
     )
     scores: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="validation set → metric → mean, cddfuse convention"
@@ -35,20 +40,49 @@ class Card(BaseModel):
 class ModelCard(Card):
     """A model that fuses pairs: `haarmony.Fuser`."""
 
-    kind: Literal["fusion"] = "fusion"
+    use = "fusion"
     coloured: Literal["first", "second"] = Field(
         description="the source that is in colour, if one is: pairs given the other way round are exchanged"
     )
 
 
+class LumaCard(ModelCard):
+    """One that samples the fused luma; the colour is put back."""
+
+    graphs = ("encoder", "denoiser", "refiner")
+    kind: Literal["fusion"] = "fusion"
+
+
+class DifFusionCard(ModelCard):
+    """One that looks at a noised pair with a denoiser and makes the fused colours of what it sees."""
+
+    graphs = ("observer", "head")
+    kind: Literal["dif-fusion"]
+    features_at: tuple[PositiveInt, ...] = Field(
+        min_length=1, description="the steps t that pairs are noised to, each of which has its features"
+    )
+
+    @model_validator(mode="after")
+    def _in_schedule(self) -> DifFusionCard:
+        if (last := max(self.features_at)) > self.diffusion.timesteps:
+            raise ValueError(f"features_at: {last} is more than timesteps = {self.diffusion.timesteps}")
+        return self
+
+
 class GenerationCard(Card):
     """A model that makes pictures out of noise: `haarmony.generator.Generator`."""
 
+    use = "generation"
+    graphs = ("unet",)
     kind: Literal["generation"]
     shape: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
         description="channels, height and width of the pictures"
     )
 
 
-KINDS: dict[str, type[Card]] = {"fusion": ModelCard, "generation": GenerationCard}
+KINDS: dict[str, type[Card]] = {
+    "fusion": LumaCard,
+    "dif-fusion": DifFusionCard,
+    "generation": GenerationCard,
+}
 """What a card's key `kind` may say, and what its other keys then are; without the key it is fusion."""
