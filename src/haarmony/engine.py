@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from haarmony.weights import Card, GenerationCard, ModelCard, verified
+from haarmony.codec import Autoencoder, Codec
+from haarmony.weights import Card, DiffusionCard, GenerationCard, ModelCard, load_needed, verified
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
@@ -95,6 +96,24 @@ class OnnxUNet:
 
     def __call__(self, x_t: Latent, t: Steps) -> Latent:
         return _run(self._unet, {"z": x_t, "t": t})
+
+
+def load_codec(folder: Path, card: DiffusionCard, *, threads: int | None = None) -> Codec:
+    """The codec of a model, for NumPy arrays: an autoencoder's files are checked as the model's own.
+
+    Raises:
+        ValueError: The autoencoder is not the model's, or a file is not its card's.
+        FileNotFoundError: A file is missing.
+    """
+    if card.diffusion.autoencoder is None:
+        return card.diffusion.make_codec()
+    own, of = load_needed(folder, card)
+    encoder, decoder = (_load(own / f"{name}.onnx", of, _options(threads)) for name in ("encoder", "decoder"))
+    return Autoencoder(
+        lambda x: _run(encoder, {"x": np.asarray(x, np.float32)}),
+        lambda z: _run(decoder, {"z": np.asarray(z, np.float32)}),
+        of.channels,
+    )
 
 
 def _options(threads: int | None) -> SessionOptions:

@@ -15,12 +15,12 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from haarmony import weights
-from haarmony.codec import CODECS
+from haarmony.codec import Codec
 from haarmony.colour import choose, is_coloured, merge, to_luma
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.diffusion.process import Process
 from haarmony.diffusion.sampler import sample
-from haarmony.engine import Engine, OnnxEngine
+from haarmony.engine import Engine, OnnxEngine, load_codec
 from haarmony.io import Picture, check_pixels, from_unit, to_unit
 from haarmony.support import project
 
@@ -56,12 +56,15 @@ class Fuser:
         folder = weights.find(model)
         self.card = weights.load_card(folder)
         self._engine: Engine
+        self._codec: Codec
         if engine == "torch":
-            from haarmony.engine_torch import TorchEngine
+            from haarmony import engine_torch
 
-            self._engine = TorchEngine.load(folder, self.card, threads=threads)
+            self._engine = engine_torch.TorchEngine.load(folder, self.card, threads=threads)
+            self._codec = engine_torch.load_codec(folder, self.card)
         else:
             self._engine = OnnxEngine(folder, self.card, threads=threads)
+            self._codec = load_codec(folder, self.card, threads=threads)
 
     def __call__(
         self,
@@ -99,7 +102,13 @@ class Fuser:
         def rule(a: np.ndarray, b: np.ndarray) -> np.ndarray:
             lumas = self._in_order(a, b)
             return fuse_luma(
-                self._engine, self.card.diffusion, *lumas, steps=steps, seed=seed, callback=callback
+                self._engine,
+                self.card.diffusion,
+                *lumas,
+                codec=self._codec,
+                steps=steps,
+                seed=seed,
+                callback=callback,
             )
 
         return fuse_pictures(a, b, rule, colour=colour)
@@ -189,6 +198,7 @@ def fuse_luma(
     a: Float[np.ndarray, "h w"],
     b: Float[np.ndarray, "h w"],
     *,
+    codec: Codec | None = None,
     steps: int | None = None,
     seed: int = 42,
     callback: Watch | None = None,
@@ -200,6 +210,7 @@ def fuse_luma(
         config: Its latent space and sampler.
         a: First luma, float in [0, 1].
         b: Second luma, the same shape.
+        codec: The latent space; None makes the configuration's, which then must be one without weights.
         steps: Sampling steps; None takes the configuration's.
         seed: Seed of the noise.
         callback: Called after every step.
@@ -208,8 +219,8 @@ def fuse_luma(
         Float32 in [0, 1], supported by the sources (see `haarmony.support`).
     """
     height, width = a.shape
-    codec = CODECS[config.codec]()
-    a, b = (_pad(x, codec.factor * config.grid) for x in (a, b))
+    codec = config.make_codec() if codec is None else codec
+    a, b = (pad(x, codec.factor * config.grid) for x in (a, b))
     condition = engine.encode(*(codec.encode(to_latent(x)) for x in (a, b, np.maximum(a, b))))
     fused = a
 
@@ -254,6 +265,6 @@ def from_latent(x: Any) -> Any:
     return (x + 1) / 2
 
 
-def _pad(x: np.ndarray, multiple: int) -> np.ndarray:
+def pad(x: np.ndarray, multiple: int) -> np.ndarray:
     """(H, W) to float32 (1, 1, H', W'), both multiples of `multiple`, mirrored at the far edges."""
     return np.pad(x, [(0, -n % multiple) for n in x.shape], mode="symmetric").astype(np.float32)[None, None]

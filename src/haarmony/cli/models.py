@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 def models() -> None:
     """List the shipped models: use, limits, validation scores."""
-    from haarmony.weights import cards
+    from haarmony.weights import DiffusionCard, cards
 
     for name, card in cards().items():
-        size = f"{card.diffusion.steps} steps, {card.parameters / 1e6:.2f} million parameters"
+        size = f"{card.parameters / 1e6:.2f} million parameters"
+        if isinstance(card, DiffusionCard):
+            size = f"{card.diffusion.steps} steps, {size}"
         typer.echo(f"{name}: {card.title} ({size})")
         for label, text in (
             ("for", card.intended_use),

@@ -52,6 +52,10 @@ def find(names: Iterable[str]) -> list[Method]:
         card = weights.load_card(folder)
         for file in ("encoder.onnx", "denoiser.onnx", "refiner.onnx"):
             weights.verified(folder, file, card)
+        if card.diffusion.autoencoder is not None:
+            own, of = weights.load_needed(folder, card)
+            for file in ("encoder.onnx", "decoder.onnx"):
+                weights.verified(own, file, of)
         if folder.parent == weights.SHIPPED:
             methods.append(Method(name, f"Haarmony ({name})", "model"))
         else:

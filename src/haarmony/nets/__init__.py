@@ -1,16 +1,27 @@
-"""The networks over a codec's latents, and their sizes: fusion's three, and a U-Net."""
+"""The networks over a codec's latents, fusion's three and a U-Net, a codec's own, and their sizes."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from haarmony.nets.config import NetConfig, UNetConfig
+from haarmony.nets.autoencoder import AutoencoderNet
+from haarmony.nets.config import AutoencoderConfig, NetConfig, UNetConfig
 from haarmony.nets.denoiser import Denoiser
 from haarmony.nets.encoder import Encoder
 from haarmony.nets.refiner import Refiner, Unrefined
 from haarmony.nets.unet import UNet
 
-__all__ = ["Denoiser", "Encoder", "FusionNet", "NetConfig", "Refiner", "UNet", "UNetConfig"]
+__all__ = [
+    "AutoencoderConfig",
+    "AutoencoderNet",
+    "Denoiser",
+    "Encoder",
+    "FusionNet",
+    "NetConfig",
+    "Refiner",
+    "UNet",
+    "UNetConfig",
+]
 
 
 class FusionNet(nn.Module):

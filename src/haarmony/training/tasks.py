@@ -11,11 +11,11 @@ from pydantic import BaseModel
 from torch import nn
 
 from haarmony import settings
-from haarmony.nets import FusionNet, UNet
-from haarmony.training import fusion, generation
+from haarmony.nets import AutoencoderNet, FusionNet, UNet
+from haarmony.training import autoencoder, fusion, generation
 from haarmony.training.recipe import BaseRecipe, Recipe
 from haarmony.training.task import Graph, Task
-from haarmony.weights import Card, GenerationCard, ModelCard
+from haarmony.weights import AutoencoderCard, Card, GenerationCard, ModelCard
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,14 @@ TASKS: dict[str, Kind] = {
         UNet,
         generation.graphs,
         GenerationCard,
+    ),
+    "autoencoder": Kind(
+        autoencoder.AutoencoderRecipe,
+        autoencoder.prepare,
+        autoencoder.AutoencoderTask,
+        AutoencoderNet,
+        autoencoder.graphs,
+        AutoencoderCard,
     ),
 }
 

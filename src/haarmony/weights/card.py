@@ -22,9 +22,8 @@ class Card(BaseModel):
     training_data: str
     version: str = Field(description="version of the package that exported it")
     parameters: int = Field(gt=0, description="weights in all its networks")
-    diffusion: DiffusionConfig = Field(description="latent space, schedule and default sampler")
     net: dict[str, int | float | str | bool | list[int]] = Field(
-        description="the weights' sizes, a NetConfig or UNetConfig, which only torch can load"
+        description="the weights' sizes, a NetConfig, UNetConfig or AutoencoderConfig, for torch alone"
     )
     scores: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="validation set → metric → mean, cddfuse convention"
@@ -32,7 +31,13 @@ class Card(BaseModel):
     sha256: dict[str, str]
 
 
-class ModelCard(Card):
+class DiffusionCard(Card):
+    """A model that diffuses, in a latent space."""
+
+    diffusion: DiffusionConfig = Field(description="latent space, schedule and default sampler")
+
+
+class ModelCard(DiffusionCard):
     """A model that fuses pairs: `haarmony.Fuser`."""
 
     kind: Literal["fusion"] = "fusion"
@@ -41,7 +46,7 @@ class ModelCard(Card):
     )
 
 
-class GenerationCard(Card):
+class GenerationCard(DiffusionCard):
     """A model that makes pictures out of noise: `haarmony.generator.Generator`."""
 
     kind: Literal["generation"]
@@ -50,5 +55,16 @@ class GenerationCard(Card):
     )
 
 
-KINDS: dict[str, type[Card]] = {"fusion": ModelCard, "generation": GenerationCard}
+class AutoencoderCard(Card):
+    """A learnt latent space, the codec of models that name it: `haarmony.codec.autoencoder`."""
+
+    kind: Literal["autoencoder"]
+    channels: PositiveInt = Field(description="channels of its latent")
+
+
+KINDS: dict[str, type[Card]] = {
+    "fusion": ModelCard,
+    "generation": GenerationCard,
+    "autoencoder": AutoencoderCard,
+}
 """What a card's key `kind` may say, and what its other keys then are; without the key it is fusion."""
