@@ -28,7 +28,7 @@ from haarmony.training.data import Report, files, load_pair
 from haarmony.training.recipe import BaseRecipe, Frozen, Pairs, PairsConfig
 from haarmony.training.task import Graph, Scores, Sheet
 
-Luma = Float[np.ndarray, "H W"]
+Luma = Float[np.ndarray, "_ _"]
 MEASURED = 64
 """Training pairs that the latent is standardised by, evenly spaced."""
 

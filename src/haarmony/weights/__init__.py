@@ -117,7 +117,8 @@ def _load(folder: Path, kind: type[AnyCard]) -> AnyCard:
     card = load_any(folder)
     if not isinstance(card, kind):
         (wanted,) = (name for name, one in KINDS.items() if one is kind)
-        raise ValueError(f"the model '{card.name}' is not for {wanted}: {_choices(kind)}")
+        misfit = "is no autoencoder" if kind is AutoencoderCard else f"is not for {wanted}"
+        raise ValueError(f"the model '{card.name}' {misfit}: {_choices(kind)}")
     return card
 
 

@@ -55,9 +55,7 @@ def test_it_starts_as_a_linear_autoencoder():
         for bias in (net.encoder.linear.bias, net.encoder.out.bias):
             bias.zero_()
     x, y = pictures(2, 1, 1, 16, 16)
-    torch.testing.assert_close(
-        net.encode(2 * x + y), 2 * net.encode(x) + net.encode(y), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(net.encode(2 * x + y), 2 * net.encode(x) + net.encode(y), rtol=1e-4, atol=1e-5)
     changed = x.clone()
     changed[..., 4:8, 8:12] += 0.5
     moved = (net.encode(changed) - net.encode(x)).abs().amax((0, 1))
