@@ -7,13 +7,14 @@ and `refine` at every step. `haarmony.engine_torch` is the same call with torch.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from haarmony.codec import Autoencoder, Codec
+from haarmony.codec import FACTOR, Autoencoder, Codec
 from haarmony.weights import Card, DiffusionCard, GenerationCard, ModelCard, load_needed, verified
 
 if TYPE_CHECKING:
@@ -108,12 +109,32 @@ def load_codec(folder: Path, card: DiffusionCard, *, threads: int | None = None)
     if card.diffusion.autoencoder is None:
         return card.diffusion.make_codec()
     own, of = load_needed(folder, card)
+    try:
+        halo = (
+            3 * int(str(of.net["depth"])) + 2
+        )  # rows of the latent that either network's convolutions reach
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{own / 'card.toml'}: net: no depth of a network ({error})") from None
     encoder, decoder = (_load(own / f"{name}.onnx", of, _options(threads)) for name in ("encoder", "decoder"))
     return Autoencoder(
-        lambda x: _run(encoder, {"x": np.asarray(x, np.float32)}),
-        lambda z: _run(decoder, {"z": np.asarray(z, np.float32)}),
+        lambda x: _by_rows(lambda strip: _run(encoder, {"x": strip}), x, halo, into=FACTOR, out=1),
+        lambda z: _by_rows(lambda strip: _run(decoder, {"z": strip}), z, halo, into=1, out=FACTOR),
         of.channels,
     )
+
+
+def _by_rows(
+    network: Callable[[np.ndarray], np.ndarray], x: np.ndarray, halo: int, *, into: int, out: int
+) -> np.ndarray:
+    """A network on strips, `into` rows of x and `out` of its result for each of the latent's, as above."""
+    height, width = (n // into for n in x.shape[-2:])
+    rows = max(halo, STRIP // (len(x) * width))
+    parts = []
+    for top in range(0, height, rows):
+        first, last = max(0, top - halo), min(height, top + rows + halo)
+        strip = network(np.ascontiguousarray(x[:, :, into * first : into * last], np.float32))
+        parts.append(strip[:, :, out * (top - first) :][:, :, : out * rows])
+    return np.concatenate(parts, axis=2)
 
 
 def _options(threads: int | None) -> SessionOptions:

@@ -104,6 +104,20 @@ def test_a_crop_encodes_and_decodes_as_the_whole():
     torch.testing.assert_close(crop[..., 28:36, 28:36], whole[..., 44:52, 44:52], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_row_depends_on_3_depth_plus_2_rows_on_either_side(depth):
+    """What `haarmony.engine` cuts strips by."""
+    net, reach = stirred(AutoencoderNet(SMALL.model_copy(update={"depth": depth}))), 3 * depth + 2
+    x = pictures(1, 1, 96, 8).requires_grad_()
+    net.encode(x)[:, :, 12].sum().backward()
+    rows = x.grad.abs().sum((0, 1, 3)).reshape(24, 4).sum(1).nonzero().flatten()
+    assert (rows.min(), rows.max()) == (12 - reach, 12 + reach)
+    z = pictures(1, 3, 24, 2).requires_grad_()
+    net.decode(z)[:, :, 48:52].sum().backward()
+    rows = z.grad.abs().sum((0, 1, 3)).nonzero().flatten()
+    assert (rows.min(), rows.max()) == (12 - reach, 12 + reach)
+
+
 def test_every_weight_learns():
     net = stirred(AutoencoderNet(SMALL))
     mean, log_variance = net.encoder(pictures(2, 1, 16, 16))

@@ -186,23 +186,22 @@ def test_gradients_pass_the_codec_and_leave_it_as_it_is(autoencoder, recipe_path
 
 
 CODEC_KEYS = {
-    "haar": 'codec = "haar"',
     "identity": 'codec = "identity"',
     "autoencoder": 'codec = "autoencoder"\nautoencoder = "{model}"\nautoencoder_channels = 3',
 }
-CHANNELS = {"haar": 16, "identity": 1, "autoencoder": 3}
+CHANNELS = {"identity": 1, "autoencoder": 3}
 
 
 def on(codec, recipe_path, model):
-    """The tiny recipe of a fusing network in a codec's space."""
+    """The tiny recipe of a fusing network in another space than Haar's, which `test_loop` trains in."""
     keys = CODEC_KEYS[codec].format(model=model)
     text = recipe_path.read_text().replace("[net]", f"[net]\nlatent_channels = {CHANNELS[codec]}", 1)
     recipe_path.write_text(f"{text}\n[diffusion]\n{keys}\n")
     return recipe_path
 
 
-@pytest.mark.parametrize("codec", CODEC_KEYS)
-def test_the_same_denoiser_trains_and_fuses_in_every_codec(codec, autoencoder, recipe_path, tmp_path):
+@pytest.mark.parametrize("codec", ["autoencoder", "identity"])
+def test_the_denoiser_of_haars_space_trains_and_fuses_in_others(codec, autoencoder, recipe_path, tmp_path):
     named = tmp_path / "named"
     shutil.copytree(autoencoder.model, named)
     run, model = tmp_path / "run", tmp_path / "model"
@@ -229,7 +228,18 @@ def test_the_same_denoiser_trains_and_fuses_in_every_codec(codec, autoencoder, r
         assert (fused <= hi + 0.015 + 1e-6).all()
     if codec == "autoencoder":
         check_codecs_agree(fuser._codec, torch_fuser._codec)
+        check_strips_give_the_whole(fuser._codec)
         check_what_is_not_the_models_is_refused(model)
+
+
+def check_strips_give_the_whole(codec):
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 1, 256, 32)).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patched:
+        z = codec.encode(x)
+        back = codec.decode(z)
+        patched.setattr("haarmony.engine.STRIP", 9 * 8)
+        np.testing.assert_allclose(codec.encode(x), z, atol=1e-5)
+        np.testing.assert_allclose(codec.decode(z), back, atol=1e-5)
 
 
 def check_codecs_agree(onnx, of_torch):

@@ -29,8 +29,8 @@ from haarmony.training.recipe import BaseRecipe, Frozen, Pairs, PairsConfig
 from haarmony.training.task import Graph, Scores, Sheet
 
 Luma = Float[np.ndarray, "_ _"]
-MEASURED = 64
-"""Training pairs that the latent is standardised by, evenly spaced."""
+MEASURED = 16
+"""Training pairs of each set that the latent is standardised by, evenly spaced."""
 
 
 class AutoencoderLoss(Frozen):
