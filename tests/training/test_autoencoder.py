@@ -289,7 +289,7 @@ def test_an_autoencoder_that_is_not_the_recipes_is_refused_before_any_step(
     path = on("autoencoder", recipe_path, autoencoder.model)
     text = path.read_text()
     for old, new, problem in (
-        ("= 3", "= 5", r"autoencoder_channels = 5, but the autoencoder '.*' has 3"),
+        ("channels = 3", "channels = 5", r"autoencoder_channels = 5, but the autoencoder '.*' has 3"),
         (f'"{autoencoder.model}"', '"medical"', "the model 'medical' is no autoencoder: choose a folder"),
         (f'"{autoencoder.model}"', '"nowhere"', "unknown model 'nowhere': choose a folder that holds"),
     ):
