@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from haarmony.weights import Card, DifFusionCard, GenerationCard, LumaCard, verified
+from haarmony.codec import FACTOR, Autoencoder, Codec
+from haarmony.weights import (
+    Card,
+    DifFusionCard,
+    DiffusionCard,
+    GenerationCard,
+    LumaCard,
+    load_needed,
+    verified,
+)
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
@@ -68,7 +77,7 @@ class OnnxEngine:
             threads: Threads of one operator; None takes the cores that this process may use.
         """
         # A step network's 3×3 convolutions: one a block, one before and one after; in steps of the grid.
-        reach = 2 + max(_depth(folder, card, name) for name in ("denoiser", "refiner"))
+        reach = 2 + max(_depth(folder, card, f"{name}_depth") for name in ("denoiser", "refiner"))
         self._halo = -(-reach // card.diffusion.grid) * card.diffusion.grid
         self._encoder, self._denoiser, self._refiner = _load(folder, card, threads=threads)
 
@@ -88,7 +97,7 @@ class OnnxDifFusion:
     def __init__(self, folder: Path, card: DifFusionCard, *, threads: int | None = None) -> None:
         self.steps = card.features_at
         # The head's 3×3 convolutions: one a block, one after; in steps of 8, which heights are multiples of.
-        self._halo = -(-(1 + _depth(folder, card, "head")) // 8) * 8
+        self._halo = -(-(1 + _depth(folder, card, "head_depth")) // 8) * 8
         self._observer, self._head = _load(folder, card, threads=threads)
 
     def observe(self, x_t: Latent, k: Steps) -> Condition:
@@ -108,26 +117,51 @@ class OnnxUNet:
         return _run(self._unet, {"z": x_t, "t": t})
 
 
+def load_codec(folder: Path, card: DiffusionCard, *, threads: int | None = None) -> Codec:
+    """The codec of a model, for NumPy arrays: an autoencoder's files are checked as the model's own.
+
+    Raises:
+        ValueError: The autoencoder is not the model's, or a file is not its card's.
+        FileNotFoundError: A file is missing.
+    """
+    if card.diffusion.autoencoder is None:
+        return card.diffusion.make_codec()
+    own, of = load_needed(folder, card)
+    halo = 3 * _depth(own, of, "depth") + 2  # rows of the latent that either network's convolutions reach
+    encoder, decoder = _load(own, of, threads=threads)
+    return Autoencoder(
+        lambda x: _in_strips(encoder, {"x": x}, halo=halo, into=FACTOR),
+        lambda z: _in_strips(decoder, {"z": z}, halo=halo, out=FACTOR),
+        of.channels,
+    )
+
+
 def _depth(folder: Path, card: Card, name: str) -> int:
     """How many blocks a network has, of those whose reach decides how it can be run in parts."""
     try:
-        return int(str(card.net[f"{name}_depth"]))
+        return int(str(card.net[name]))
     except (KeyError, ValueError) as error:
         raise ValueError(f"{folder / 'card.toml'}: net: no depth of a network ({error})") from None
 
 
-def _in_strips(network: InferenceSession, inputs: dict[str, np.ndarray], *, halo: int) -> Latent:
-    """A network on strips of rows that reach `halo` rows into their neighbours: the same result."""
+def _in_strips(
+    network: InferenceSession, inputs: dict[str, np.ndarray], *, halo: int, into: int = 1, out: int = 1
+) -> Latent:
+    """A network on strips of rows that reach `halo` rows into their neighbours: the same result.
+
+    A row has `into` rows of the inputs and `out` of the result.
+    """
     batch, _, height, width = next(iter(inputs.values())).shape
+    height, width = height // into, width // into
     rows = max(halo, STRIP // (batch * width) // halo * halo)
     strips = []
     for top in range(0, height, rows):
         first, last = max(0, top - halo), min(height, top + rows + halo)
         part = {
-            name: np.ascontiguousarray(x[:, :, first:last]) if x.ndim == 4 else x
+            name: np.ascontiguousarray(x[:, :, into * first : into * last]) if x.ndim == 4 else x
             for name, x in inputs.items()
         }
-        strips.append(_run(network, part)[:, :, top - first :][:, :, :rows])
+        strips.append(_run(network, part)[:, :, out * (top - first) :][:, :, : out * rows])
     return np.concatenate(strips, axis=2)
 
 

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from haarmony.codec import Autoencoder, Codec
 from haarmony.engine import Condition, Latent, Steps
-from haarmony.weights import Card, DifFusionCard, GenerationCard, LumaCard, verified
+from haarmony.weights import (
+    AutoencoderCard,
+    Card,
+    DifFusionCard,
+    DiffusionCard,
+    GenerationCard,
+    LumaCard,
+    load_needed,
+    verified,
+)
 
 try:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load as load_safetensors
 
-    from haarmony.nets import DifFusionConfig, DifFusionNet, FusionNet, NetConfig, UNet, UNetConfig
+    from haarmony.nets import (
+        AutoencoderConfig,
+        AutoencoderNet,
+        DifFusionConfig,
+        DifFusionNet,
+        FusionNet,
+        NetConfig,
+        UNet,
+        UNetConfig,
+    )
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f'the torch engine needs {error.name}: pip install "haarmony[train]"', name=error.name
@@ -86,6 +105,44 @@ class TorchUNet:
         return _run(self._net, self._device, x_t, t)
 
 
+class TorchAutoencoder(torch.nn.Module):
+    """A trained network as a codec, for NumPy arrays and for tensors, through which gradients pass.
+
+    It learns no more. A module, so that it goes with the module it belongs to from device to device.
+    """
+
+    exact = False
+
+    def __init__(self, net: AutoencoderNet) -> None:
+        super().__init__()
+        self.net = net.eval().requires_grad_(False)
+        self._codec = Autoencoder(self._calling(net.encode), self._calling(net.decode), net.channels)
+        self.channels, self.factor = self._codec.channels, self._codec.factor
+        self.encode, self.decode = self._codec.encode, self._codec.decode
+
+    @classmethod
+    def load(cls, folder: Path, card: AutoencoderCard, *, threads: int | None = None) -> TorchAutoencoder:
+        """As for `TorchEngine`."""
+        return cls(_load(folder, card, AutoencoderConfig, AutoencoderNet, threads=threads))
+
+    def _calling(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any], Any]:
+        def call(x: Any) -> Any:
+            if isinstance(x, np.ndarray):
+                return _run(function, next(self.net.parameters()).device, x.astype(np.float32))
+            # Its latents are another network's targets: full precision, whatever that one's is.
+            with torch.autocast(x.device.type, enabled=False):
+                return function(x.float())
+
+        return call
+
+
+def load_codec(folder: Path, card: DiffusionCard, *, threads: int | None = None) -> Codec:
+    """The codec of a model, on a GPU where there is one; errors are those of `haarmony.engine.load_codec`."""
+    if card.diffusion.autoencoder is None:
+        return card.diffusion.make_codec()
+    return TorchAutoencoder.load(*load_needed(folder, card), threads=threads)
+
+
 Config = TypeVar("Config", bound=BaseModel)
 Net = TypeVar("Net", bound=torch.nn.Module)
 
@@ -105,7 +162,7 @@ def _load(
     return net.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _run(network: torch.nn.Module, device: torch.device, *arrays: np.ndarray) -> np.ndarray:
+def _run(network: Callable[..., torch.Tensor], device: torch.device, *arrays: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         try:
             return network(*(torch.from_numpy(x).to(device) for x in arrays)).cpu().numpy()

@@ -19,12 +19,12 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from haarmony import weights
-from haarmony.codec import CODECS, decode_channels, encode_channels
+from haarmony.codec import Codec, decode_channels, encode_channels
 from haarmony.colour import choose, is_coloured, merge, to_luma
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.diffusion.process import Process
 from haarmony.diffusion.sampler import sample
-from haarmony.engine import DifFusionEngine, Engine, OnnxDifFusion, OnnxEngine
+from haarmony.engine import DifFusionEngine, Engine, OnnxDifFusion, OnnxEngine, load_codec
 from haarmony.io import Picture, check_pixels, from_unit, to_unit
 from haarmony.support import project
 from haarmony.weights import DifFusionCard, ModelCard
@@ -60,7 +60,7 @@ class Fuser:
             raise ValueError(f"unknown engine '{engine}': choose onnx or torch")
         folder = weights.find(model)
         self.card = weights.load_card(folder)
-        self._engine = _load(folder, self.card, engine, threads=threads)
+        self._engine, self._codec = _load(folder, self.card, engine, threads=threads)
 
     def __call__(
         self,
@@ -100,7 +100,14 @@ class Fuser:
             (a, b), engine, config = self._in_order(a, b), self._engine, self.card.diffusion
             if isinstance(engine, Engine):
                 return fuse_luma(
-                    engine, config, to_luma(a), to_luma(b), steps=steps, seed=seed, callback=callback
+                    engine,
+                    config,
+                    to_luma(a),
+                    to_luma(b),
+                    codec=self._codec,
+                    steps=steps,
+                    seed=seed,
+                    callback=callback,
                 )
             colours = a if a.ndim == 3 else np.repeat(a[..., None], 3, axis=2)
             fused = fuse_colour(engine, config, colours, to_luma(b), seed=seed)
@@ -202,6 +209,7 @@ def fuse_luma(
     a: Float[np.ndarray, "h w"],
     b: Float[np.ndarray, "h w"],
     *,
+    codec: Codec | None = None,
     steps: int | None = None,
     seed: int = 42,
     callback: Watch | None = None,
@@ -213,6 +221,7 @@ def fuse_luma(
         config: Its latent space and sampler.
         a: First luma, float in [0, 1].
         b: Second luma, the same shape.
+        codec: The latent space; None makes the configuration's, which then must be one without weights.
         steps: Sampling steps; None takes the configuration's.
         seed: Seed of the noise.
         callback: Called after every step.
@@ -221,8 +230,8 @@ def fuse_luma(
         Float32 in [0, 1], supported by the sources (see `haarmony.support`).
     """
     height, width = a.shape
-    codec = CODECS[config.codec]()
-    a, b = (_pad(x, codec.factor * config.grid) for x in (a, b))
+    codec = config.make_codec() if codec is None else codec
+    a, b = (pad(x, codec.factor * config.grid) for x in (a, b))
     condition = engine.encode(*(codec.encode(to_latent(x)) for x in (a, b, np.maximum(a, b))))
     fused = a
 
@@ -278,9 +287,9 @@ def fuse_colour(
         Float32 in [0, 1], each channel supported by the sources (see `haarmony.support`).
     """
     height, width = infrared.shape
-    codec, process = CODECS[config.codec](), Process(config.make_schedule())
+    codec, process = config.make_codec(), Process(config.make_schedule())
     channels = [*np.moveaxis(visible, 2, 0), infrared]
-    x = np.concatenate([_pad(channel, codec.factor * config.grid) for channel in channels], axis=1)
+    x = np.concatenate([pad(channel, codec.factor * config.grid) for channel in channels], axis=1)
     x_0 = encode_channels(codec, to_latent(x))
     rng = np.random.default_rng(seed)
     features = []
@@ -292,15 +301,20 @@ def fuse_colour(
     return np.moveaxis(fused[0, :, :height, :width], 0, 2)
 
 
-def _load(folder: Path, card: ModelCard, engine: str, *, threads: int | None) -> Engine | DifFusionEngine:
-    """The networks of a model, of the card's kind."""
+def _load(
+    folder: Path, card: ModelCard, engine: str, *, threads: int | None
+) -> tuple[Engine | DifFusionEngine, Codec]:
+    """The networks of a model, of the card's kind, and its codec."""
     luma: Callable[..., Engine] = OnnxEngine
     colour: Callable[..., DifFusionEngine] = OnnxDifFusion
+    codec = load_codec
     if engine == "torch":
-        from haarmony.engine_torch import TorchDifFusion, TorchEngine
+        from haarmony import engine_torch
 
-        luma, colour = TorchEngine.load, TorchDifFusion.load
-    return (colour if isinstance(card, DifFusionCard) else luma)(folder, card, threads=threads)
+        luma, colour = engine_torch.TorchEngine.load, engine_torch.TorchDifFusion.load
+        codec = engine_torch.load_codec
+    networks = (colour if isinstance(card, DifFusionCard) else luma)(folder, card, threads=threads)
+    return networks, codec(folder, card, threads=threads)
 
 
 def to_latent(x: Any) -> Any:
@@ -313,6 +327,6 @@ def from_latent(x: Any) -> Any:
     return (x + 1) / 2
 
 
-def _pad(x: np.ndarray, multiple: int) -> np.ndarray:
+def pad(x: np.ndarray, multiple: int) -> np.ndarray:
     """(H, W) to float32 (1, 1, H', W'), both multiples of `multiple`, mirrored at the far edges."""
     return np.pad(x, [(0, -n % multiple) for n in x.shape], mode="symmetric").astype(np.float32)[None, None]

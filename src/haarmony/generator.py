@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from haarmony import weights
-from haarmony.codec import CODECS, decode_channels, encode_channels
+from haarmony.codec import Codec, decode_channels, encode_channels
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.diffusion.inversion import invert
 from haarmony.diffusion.process import Process
@@ -37,16 +37,25 @@ Watch = Callable[[int, int, Code, Code], None]
 class Chain:
     """A network and the process it was trained for, ready to sample, encode and decode."""
 
-    def __init__(self, denoise: Denoise, config: DiffusionConfig, shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self,
+        denoise: Denoise,
+        config: DiffusionConfig,
+        shape: tuple[int, int, int],
+        *,
+        codec: Codec | None = None,
+    ) -> None:
         """Join what is needed.
 
         Args:
             denoise: The network.
             config: Its latent space, schedule and default sampler.
             shape: Channels, height and width of the pictures.
+            codec: The latent space; None makes the configuration's, which then must be one without weights.
         """
         self._denoise, self._config, self.shape = denoise, config, shape
-        self._codec, self._process = CODECS[config.codec](), Process(config.make_schedule())
+        self._codec = config.make_codec() if codec is None else codec
+        self._process = Process(config.make_schedule())
         channels, height, width = shape
         factor = self._codec.factor
         self.code_shape = (channels * self._codec.channels, height // factor, width // factor)
@@ -176,7 +185,13 @@ class Chain:
         return self._denoise(x_t, np.full(len(x_t), t))
 
     def _clip(self, x_0: Code, t: int) -> Code:
-        """Hold every pixel of the estimate to [−1, 1], as DDPM's code does: else errors grow on the way."""
+        """Hold every pixel of the estimate to [−1, 1], as DDPM's code does: else errors grow on the way.
+
+        Not through a codec that loses something each time: there the estimate stays as it is, as in latent
+        diffusion (Rombach et al. 2022).
+        """
+        if not self._codec.exact:
+            return x_0
         return encode_channels(self._codec, np.clip(decode_channels(self._codec, x_0), -1, 1))
 
 
@@ -203,15 +218,18 @@ class Generator(Chain):
         folder = weights.find(model, weights.GenerationCard)
         self.card = weights.load_generation(folder)
         denoise: Denoise
+        codec: Codec
         if engine == "torch":
-            from haarmony.engine_torch import TorchUNet
+            from haarmony import engine_torch
 
-            denoise = TorchUNet.load(folder, self.card, threads=threads)
+            denoise = engine_torch.TorchUNet.load(folder, self.card, threads=threads)
+            codec = engine_torch.load_codec(folder, self.card)
         else:
-            from haarmony.engine import OnnxUNet
+            from haarmony.engine import OnnxUNet, load_codec
 
             denoise = OnnxUNet(folder, self.card, threads=threads)
-        super().__init__(denoise, self.card.diffusion, self.card.shape)
+            codec = load_codec(folder, self.card, threads=threads)
+        super().__init__(denoise, self.card.diffusion, self.card.shape, codec=codec)
 
 
 def grid(pictures: Pictures) -> Float[np.ndarray, "..."]:

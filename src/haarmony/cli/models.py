@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 def models() -> None:
     """List the shipped models: use, limits, validation scores."""
-    from haarmony.weights import DifFusionCard, cards
+    from haarmony.weights import DifFusionCard, DiffusionCard, cards
 
     for name, card in cards().items():
-        steps = f"{card.diffusion.steps} steps"
+        size = f"{card.parameters / 1e6:.2f} million parameters"
         if isinstance(card, DifFusionCard):
-            steps = f"features at t = {', '.join(map(str, card.features_at))}"
-        size = f"{steps}, {card.parameters / 1e6:.2f} million parameters"
+            size = f"features at t = {', '.join(map(str, card.features_at))}, {size}"
+        elif isinstance(card, DiffusionCard):
+            size = f"{card.diffusion.steps} steps, {size}"
         typer.echo(f"{name}: {card.title} ({size})")
         for label, text in (
             ("for", card.intended_use),

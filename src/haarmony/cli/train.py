@@ -53,9 +53,13 @@ def export(
 ) -> None:
     """Export a checkpoint as a model folder, which 'haarmony fuse' or 'generate --model' takes."""
     from haarmony.training.export import export
-    from haarmony.weights import GenerationCard
+    from haarmony.weights import AutoencoderCard, GenerationCard
 
     card = export(checkpoint, out)
     size = f"{card.parameters / 1e6:.2f} million parameters"
+    if isinstance(card, AutoencoderCard):
+        keys = f'codec = "autoencoder", autoencoder = "{out}", autoencoder_channels = {card.channels}'
+        typer.echo(f"{out}: {card.name}, {size}; to use it, in a recipe's [diffusion]: {keys}")
+        return
     use = "generate" if isinstance(card, GenerationCard) else "fuse A B"
     typer.echo(f"{out}: {card.name}, {size}; to use it, haarmony {use} -o OUT --model {out}")

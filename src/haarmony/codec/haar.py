@@ -12,7 +12,7 @@ inverse: energy is kept and white noise stays white. It is all adds, slices and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 from jaxtyping import Float
@@ -26,7 +26,7 @@ def dwt(
     Raises:
         ValueError: H or W is odd.
     """
-    _check_divisible(x, 2)
+    check_divisible(x, 2)
     xp = array_namespace(x)
     b, c, h, w = x.shape[0], x.shape[1], x.shape[2] // 2, x.shape[3] // 2
     # ONNX Runtime takes one transpose and whole slices more quickly than strided slices.
@@ -58,7 +58,7 @@ def space_to_depth(x: Float[Any, "b c H W"], factor: int) -> Float[Any, "b C h w
     Raises:
         ValueError: H or W is not a multiple of `factor`.
     """
-    _check_divisible(x, factor)
+    check_divisible(x, factor)
     xp = array_namespace(x)
     b, c, h, w = x.shape[0], x.shape[1], x.shape[2] // factor, x.shape[3] // factor
     blocks = xp.permute_dims(xp.reshape(x, (b, c, h, factor, w, factor)), (0, 1, 3, 5, 2, 4))
@@ -84,6 +84,7 @@ class Haar:
     """
 
     levels: int = 2
+    exact: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.levels < 1:
@@ -99,7 +100,7 @@ class Haar:
 
     def encode(self, x: Float[Any, "b 1 H W"]) -> Float[Any, "b c h w"]:
         """Raises ValueError where H or W is not a multiple of `factor`."""
-        _check_divisible(x, self.factor)
+        check_divisible(x, self.factor)
         xp = array_namespace(x)
         bands = []
         for level in range(1, self.levels + 1):
@@ -119,7 +120,8 @@ class Haar:
         return x
 
 
-def _check_divisible(x: Any, factor: int) -> None:
+def check_divisible(x: Any, factor: int) -> None:
+    """Refuse a picture whose height or width is no multiple of `factor`, with a ValueError."""
     h, w = x.shape[-2:]
     if h % factor or w % factor:
         raise ValueError(f"height and width must be multiples of {factor}, got {h}×{w}")

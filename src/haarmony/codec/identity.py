@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 
@@ -14,6 +14,7 @@ class Identity:
 
     channels: int = 1
     factor: int = 1
+    exact: ClassVar[bool] = True
 
     def encode(self, x: Float[Any, "b 1 H W"]) -> Float[Any, "b 1 H W"]:
         return x

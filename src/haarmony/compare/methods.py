@@ -51,8 +51,12 @@ def find(names: Iterable[str]) -> list[Method]:
                 f"unknown method {name!r}; known are {known}, and folders of an exported model"
             ) from None
         card = weights.load_card(folder)
-        for graph in card.graphs:
-            weights.verified(folder, f"{graph}.onnx", card)
+        used: list[tuple[Path, weights.Card]] = [(folder, card)]
+        if card.diffusion.autoencoder is not None:
+            used.append(weights.load_needed(folder, card))
+        for own, of in used:
+            for graph in of.graphs:
+                weights.verified(own, f"{graph}.onnx", of)
         if folder.parent == weights.SHIPPED:
             methods.append(Method(name, f"Haarmony ({name})", "model"))
         else:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from haarmony.codec import CODECS
+from haarmony.codec import CODECS, FACTOR, LEARNT, Codec
 from haarmony.diffusion.schedule import Schedule
 
 
@@ -15,7 +15,13 @@ class DiffusionConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    codec: str = Field("haar", description="latent space that the diffusion runs in, one of CODECS")
+    codec: str = Field(
+        "haar", description="latent space that the diffusion runs in, haar, identity or autoencoder"
+    )
+    autoencoder: str | None = Field(
+        None, description="which autoencoder: a shipped model's name or a folder; in a card, its name"
+    )
+    autoencoder_channels: int | None = Field(None, ge=1, description="channels of its latent")
     grid: int = Field(8, ge=1, description="the latent's height and width are padded to a multiple of this")
     margin: float = Field(0.015, ge=0, le=1, description="support margin in full scale, see haarmony.support")
     timesteps: int = Field(1000, ge=1, description="T")
@@ -38,9 +44,36 @@ class DiffusionConfig(BaseModel):
             )
         if self.steps > self.timesteps:
             raise ValueError(f"steps = {self.steps} is more than timesteps = {self.timesteps}")
-        if self.codec not in CODECS:
-            raise ValueError(f"unknown codec '{self.codec}': choose one of {', '.join(sorted(CODECS))}")
+        if self.codec not in (*CODECS, LEARNT):
+            known = ", ".join(sorted([*CODECS, LEARNT]))
+            raise ValueError(f"unknown codec '{self.codec}': choose one of {known}")
+        if (self.codec == LEARNT) != bool(self.autoencoder) or (self.codec == LEARNT) != bool(
+            self.autoencoder_channels
+        ):
+            raise ValueError(
+                f"autoencoder and autoencoder_channels belong to codec = '{LEARNT}', which needs both"
+            )
         return self
+
+    @property
+    def channels(self) -> int:
+        """Channels of the codec's latent, for one of the picture's."""
+        return self.autoencoder_channels or CODECS[self.codec]().channels
+
+    @property
+    def factor(self) -> int:
+        """Pixels along each side of the block that one position of the latent stands for."""
+        return FACTOR if self.codec == LEARNT else CODECS[self.codec]().factor
+
+    def make_codec(self) -> Codec:
+        """The codec, where it needs no weights.
+
+        Raises:
+            ValueError: It is an autoencoder, which `haarmony.engine.load_codec` loads.
+        """
+        if self.codec == LEARNT:
+            raise ValueError(f"the codec of this model is the autoencoder '{self.autoencoder}': load it")
+        return CODECS[self.codec]()
 
     def make_schedule(self) -> Schedule:
         """The schedule that the settings describe."""

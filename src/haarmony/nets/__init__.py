@@ -1,10 +1,11 @@
-"""The networks over a codec's latents, and their sizes: fusion's three, a U-Net, Dif-Fusion's head on one."""
+"""The networks, and their sizes: fusion's three, a U-Net and Dif-Fusion's head, over latents; a codec's."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from haarmony.nets.config import DifFusionConfig, NetConfig, UNetConfig
+from haarmony.nets.autoencoder import AutoencoderNet
+from haarmony.nets.config import AutoencoderConfig, DifFusionConfig, NetConfig, UNetConfig
 from haarmony.nets.denoiser import Denoiser
 from haarmony.nets.dif_fusion import DifFusionNet
 from haarmony.nets.encoder import Encoder
@@ -12,6 +13,8 @@ from haarmony.nets.refiner import Refiner, Unrefined
 from haarmony.nets.unet import UNet
 
 __all__ = [
+    "AutoencoderConfig",
+    "AutoencoderNet",
     "Denoiser",
     "DifFusionConfig",
     "DifFusionNet",

@@ -85,3 +85,15 @@ class DifFusionConfig(UNetConfig):
     def features(self) -> int:
         """Channels of what the head sees of one step: the estimate and every level."""
         return self.latent_channels + self.width * sum(self.multipliers)
+
+
+class AutoencoderConfig(BaseModel):
+    """Sizes of the autoencoder; the default is that of `recipes/autoencoder.toml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent_channels: int = Field(4, ge=1, description="numbers for each block of 4×4 pixels")
+    width: int = Field(
+        32, ge=4, description="channels at half the picture's size; twice as many at a quarter"
+    )
+    depth: int = Field(1, ge=1, description="residual blocks at each of these sizes, in encoder and decoder")

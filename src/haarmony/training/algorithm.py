@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from haarmony.codec import CODECS
+from haarmony.codec import Codec
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.diffusion.process import Process
 from haarmony.diffusion.schedule import Schedule
@@ -36,7 +36,13 @@ class Algorithm1(nn.Module):
     """Lines 4 to 9 and the loss; one module, so that data-parallel wrappers see a single forward pass."""
 
     def __init__(
-        self, net: FusionNet, diffusion: DiffusionConfig, loss: LossConfig, sets: Sequence[PairSet]
+        self,
+        net: FusionNet,
+        diffusion: DiffusionConfig,
+        loss: LossConfig,
+        sets: Sequence[PairSet],
+        *,
+        codec: Codec | None = None,
     ) -> None:
         super().__init__()
         self.net = net
@@ -44,7 +50,7 @@ class Algorithm1(nn.Module):
         self.loss = loss
         self.sets = sets
         self.process = Process(diffusion.make_schedule())
-        self.codec = CODECS[diffusion.codec]()
+        self.codec = diffusion.make_codec() if codec is None else codec
 
     def forward(
         self,

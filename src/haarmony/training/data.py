@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from haarmony import jobs, prior
 from haarmony.io import to_unit
 from haarmony.prior import SearchConfig
-from haarmony.training.recipe import DataConfig, PairSet
+from haarmony.training.recipe import DataConfig, Pairs, PairsConfig, PairSet
 
 Report = Callable[[str], None]
 
@@ -79,7 +79,7 @@ def stems(path: Path, key: str, split: str) -> list[str]:
     return found
 
 
-def files(config: DataConfig, pair_set: PairSet, split: str) -> list[jobs.Pair]:
+def files(config: PairsConfig, pair_set: Pairs, split: str) -> list[jobs.Pair]:
     """The files of one split ("train" or "val") of one set, in the split's order.
 
     Raises:

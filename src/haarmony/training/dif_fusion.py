@@ -25,7 +25,7 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from haarmony import metrics, settings
-from haarmony.codec import CODECS, decode_channels, encode_channels
+from haarmony.codec import LEARNT, decode_channels, encode_channels
 from haarmony.colour import BLUE, GREEN, RED
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.diffusion.process import Process
@@ -80,6 +80,8 @@ class DifFusionRecipe(PicturesRecipe):
 
     @model_validator(mode="after")
     def _of_pairs(self) -> DifFusionRecipe:
+        if self.diffusion.codec == LEARNT:
+            raise ValueError(f"diffusion.codec = '{LEARNT}' is not for this task: haar or identity is")
         if self.shape[0] != 4:
             raise ValueError(f"net.latent_channels = {self.net.latent_channels} is not for four channels")
         if self.diffusion.grid % self.net.factor:
@@ -101,7 +103,7 @@ class ByFeatures(nn.Module):
         super().__init__()
         self.net, self.steps, self.loss = net, steps, loss
         self.process = Process(diffusion.make_schedule())
-        self.codec = CODECS[diffusion.codec]()
+        self.codec = diffusion.make_codec()
 
     def forward(self, x: Tensor, eps: Tensor) -> dict[str, Tensor]:
         """The loss, and its terms unweighted.

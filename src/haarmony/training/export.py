@@ -16,13 +16,17 @@ from torch.export import Dim
 import haarmony
 from haarmony import settings
 from haarmony.training import checkpoint
+from haarmony.training.codec import copy_autoencoder
+from haarmony.training.recipe import BaseRecipe
 from haarmony.training.task import Graph, Scores
 from haarmony.training.tasks import TASKS, load_recipe
-from haarmony.weights import Card
+from haarmony.weights import AUTOENCODER, AutoencoderCard, Card, load_autoencoder
 
 
 def export(trained: Path, out: Path) -> Card:
     """Write a model folder that `Fuser`, or `Generator` after its task, loads; whole or not at all.
+
+    A learnt codec goes with it; an autoencoder's own folder is what recipes name.
 
     Args:
         trained: A run directory of `haarmony train`, or its `best` folder.
@@ -42,6 +46,7 @@ def export(trained: Path, out: Path) -> Card:
     if os.path.lexists(out) and not empty:
         raise ValueError(f"{out}: exists already; name a folder that does not")
     recipe = load_recipe(folder / "recipe.toml")
+    codec = _own_codec(recipe, folder)
     kind = TASKS[recipe.task]
     net = checkpoint.load_best(folder, kind.net(recipe)).eval()
     try:
@@ -55,15 +60,19 @@ def export(trained: Path, out: Path) -> Card:
         (part / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
         for name, graph in kind.graphs(net, recipe).items():
             (part / f"{name}.onnx").write_bytes(_onnx(graph))
+        sha256 = {path.name: _sha256(path) for path in sorted(part.iterdir())}
+        if codec is not None:
+            copy_autoencoder(folder / AUTOENCODER, part / AUTOENCODER)
+            sha256[f"{AUTOENCODER}/card.toml"] = _sha256(part / AUTOENCODER / "card.toml")
+            diffusion = recipe.diffusion.model_copy(update={"autoencoder": codec.name})
+            recipe = recipe.model_copy(update={"diffusion": diffusion})
         own = {
             "version": haarmony.__version__,
             "kind": recipe.task,
             "parameters": sum(p.numel() for p in net.parameters()),
             "net": recipe.net.model_dump(mode="json"),
             "scores": scores,
-            "sha256": {
-                path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(part.iterdir())
-            },
+            "sha256": sha256,
         }
         shared = {name: getattr(recipe, name) for name in kind.card.model_fields if name not in own}
         card = kind.card.model_validate({**shared, **own})
@@ -71,6 +80,18 @@ def export(trained: Path, out: Path) -> Card:
         if empty:
             out.rmdir()
     return card
+
+
+def _own_codec(recipe: BaseRecipe, folder: Path) -> AutoencoderCard | None:
+    """The card of the autoencoder that lies beside the weights, where the recipe names one."""
+    diffusion = getattr(recipe, "diffusion", None)
+    if diffusion is None or diffusion.autoencoder is None:
+        return None
+    return load_autoencoder(folder / AUTOENCODER)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _onnx(graph: Graph) -> bytes:

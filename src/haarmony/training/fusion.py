@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from haarmony.nets import FusionNet
 from haarmony.training import validation
 from haarmony.training.algorithm import Algorithm1, draw_steps
+from haarmony.training.codec import bring_codec, load_codec
 from haarmony.training.data import Pair, Report, draw, find_targets, load_training
 from haarmony.training.recipe import PairSet, Recipe
 from haarmony.training.task import Graph, Scores, Sheet
@@ -28,7 +29,13 @@ class Fusion:
         self.training = load_training(recipe.data, run / "prior")
         torch.manual_seed(recipe.seed)  # for the initial weights, which torch draws from its global generator
         self.net = FusionNet(recipe.net)
-        self.module = Algorithm1(self.net, recipe.diffusion, recipe.loss, recipe.data.sets)
+        self.module = Algorithm1(
+            self.net,
+            recipe.diffusion,
+            recipe.loss,
+            recipe.data.sets,
+            codec=load_codec(recipe.diffusion, run),
+        )
 
     def at(self, step: int) -> None:
         self.module.loss = self.recipe.loss_at(step)
@@ -60,16 +67,17 @@ class Fusion:
 
     def validate(self, net: nn.Module) -> tuple[Scores, float, Sheet]:
         assert isinstance(net, FusionNet)
-        scores, sheet = validation.score(net, self.recipe, self.pairs)
+        scores, sheet = validation.score(net, self.recipe, self.pairs, codec=self.module.codec)
         return scores, validation.total(scores, self.maximum), sheet
 
     def score(self, net: nn.Module) -> Scores:
         assert isinstance(net, FusionNet)
-        return validation.score(net, self.recipe, validation.load(self.recipe))[0]
+        return validation.score(net, self.recipe, validation.load(self.recipe), codec=self.module.codec)[0]
 
 
 def prepare(recipe: Recipe, run: Path, *, report: Report) -> None:
-    """Line 1 of Algorithm 1."""
+    """Line 1 of Algorithm 1, and the codec."""
+    bring_codec(recipe.diffusion, run)
     find_targets(recipe.data, recipe.prior, run / "prior", report=report)
 
 

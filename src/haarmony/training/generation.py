@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from haarmony import jobs
-from haarmony.codec import CODECS, encode_channels
+from haarmony.codec import Codec, encode_channels
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.diffusion.process import Process
 from haarmony.engine_torch import TorchUNet
@@ -30,6 +30,7 @@ from haarmony.io import from_unit, read, to_unit
 from haarmony.metrics import sliced_wasserstein
 from haarmony.metrics.distribution import PATCH
 from haarmony.nets import UNet, UNetConfig
+from haarmony.training.codec import bring_codec, load_codec
 from haarmony.training.data import Report, stems
 from haarmony.training.recipe import BaseRecipe, FolderName, Frozen
 from haarmony.training.task import Graph, Scores, Sheet
@@ -72,13 +73,13 @@ class PicturesRecipe(BaseRecipe):
 
     @model_validator(mode="after")
     def _consistent(self) -> PicturesRecipe:
-        codec = CODECS[self.diffusion.codec]()
-        if self.net.latent_channels % codec.channels:
+        channels, factor = self.diffusion.channels, self.diffusion.factor
+        if self.net.latent_channels % channels:
             raise ValueError(
-                f"net.latent_channels = {self.net.latent_channels} is no multiple of the {codec.channels}"
+                f"net.latent_channels = {self.net.latent_channels} is no multiple of the {channels}"
                 f" that the codec '{self.diffusion.codec}' has for a channel"
             )
-        multiple = math.lcm(codec.factor * self.net.factor, 2 * PATCH)
+        multiple = math.lcm(factor * self.net.factor, 2 * PATCH)
         if self.data.crop % multiple:
             raise ValueError(
                 f"data.crop = {self.data.crop} is no multiple of {multiple}, as codec, network and score need"
@@ -94,8 +95,7 @@ class PicturesRecipe(BaseRecipe):
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of a picture."""
-        channels = self.net.latent_channels // CODECS[self.diffusion.codec]().channels
-        return channels, self.data.crop, self.data.crop
+        return self.net.latent_channels // self.diffusion.channels, self.data.crop, self.data.crop
 
 
 class GenerationRecipe(PicturesRecipe):
@@ -107,12 +107,12 @@ class GenerationRecipe(PicturesRecipe):
 class Simple(nn.Module):
     """DDPM's simple loss of a batch."""
 
-    def __init__(self, net: UNet, diffusion: DiffusionConfig) -> None:
+    def __init__(self, net: UNet, diffusion: DiffusionConfig, *, codec: Codec | None = None) -> None:
         super().__init__()
         self.net = net
         self.kind = diffusion.prediction
         self.process = Process(diffusion.make_schedule())
-        self.codec = CODECS[diffusion.codec]()
+        self.codec = diffusion.make_codec() if codec is None else codec
 
     def forward(self, x: Tensor, t: Tensor, eps: Tensor) -> dict[str, Tensor]:
         """The loss for pictures (B, K, H, W) in [0, 1], steps (B,) on the CPU, and ε on the codec's grid."""
@@ -132,7 +132,7 @@ class Generation:
         self.training = load_training(recipe)
         torch.manual_seed(recipe.seed)  # for the initial weights, which torch draws from its global generator
         self.net = UNet(recipe.net)
-        self.module = Simple(self.net, recipe.diffusion)
+        self.module = Simple(self.net, recipe.diffusion, codec=load_codec(recipe.diffusion, run))
         mean, std = self._moments()
         self.net.precondition(self.module.process, recipe.diffusion.prediction, mean, std)
 
@@ -198,7 +198,8 @@ class Generation:
     def _loss(self, net: nn.Module, pictures: Float[np.ndarray, "b k H W"], *, times: int = 4) -> float:
         """Mean of the simple loss, each picture at several steps, with noise that is always the same."""
         assert isinstance(net, UNet)
-        module, rng = Simple(net, self.recipe.diffusion), np.random.default_rng(self.recipe.seed)
+        module = Simple(net, self.recipe.diffusion, codec=self.module.codec)
+        rng = np.random.default_rng(self.recipe.seed)
         device = next(net.parameters()).device
         T, total = self.recipe.diffusion.timesteps, 0.0
         which = np.arange(times * len(pictures))
@@ -212,15 +213,15 @@ class Generation:
 
     def _sample(self, net: nn.Module, n: int) -> Float[np.ndarray, "b k H W"]:
         assert isinstance(net, UNet)
-        pictures = Chain(TorchUNet(net), self.recipe.diffusion, self.recipe.shape).sample(
-            n, seed=self.recipe.seed
-        )
+        chain = Chain(TorchUNet(net), self.recipe.diffusion, self.recipe.shape, codec=self.module.codec)
+        pictures = chain.sample(n, seed=self.recipe.seed)
         net.train()
         return pictures
 
 
 def prepare(recipe: GenerationRecipe, run: Path, *, report: Report) -> None:
-    """Nothing."""
+    """The codec."""
+    bring_codec(recipe.diffusion, run)
 
 
 def graphs(net: UNet, recipe: GenerationRecipe) -> dict[str, Graph]:

@@ -3,6 +3,7 @@
     RUN/recipe.toml    the recipe as resolved        RUN/prior/SET/     targets of the targeted search
     RUN/checkpoint/    all that a resume needs       RUN/best/          the moving average that scored best
     RUN/tensorboard/   loss terms, scores and sample pictures
+    RUN/autoencoder/   the codec, where the recipe names a learnt one
 
 What is learnt is the task's (`haarmony.training.task`); for fusion that is Algorithm 1. Step n draws its
 batch, its t and its ε from NumPy's Generator seeded with (seed, n, process): a run that is stopped and
@@ -11,6 +12,7 @@ resumed equals an unbroken one.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -30,6 +32,7 @@ from haarmony.training.data import Report
 from haarmony.training.recipe import BaseRecipe
 from haarmony.training.task import Task
 from haarmony.training.tasks import TASKS, load_recipe
+from haarmony.weights import AUTOENCODER
 
 LOG_EVERY = 50
 
@@ -220,6 +223,8 @@ class _Main:
                 save_file(checkpoint.tensors(average), part / "model.safetensors")
                 settings.dump(part / "recipe.toml", run.recipe)
                 checkpoint.write_json(part / "scores.json", scores)
+                if (codec := run.folder / AUTOENCODER).is_dir():
+                    shutil.copytree(codec, part / AUTOENCODER)
 
     def finish(self) -> None:
         """Score the kept weights on the whole validation split, for the model card; say the peak memory."""

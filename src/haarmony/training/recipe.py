@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from haarmony.codec import CODECS
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.metrics import METRICS
 from haarmony.nets import NetConfig
@@ -35,13 +34,19 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class PairSet(Frozen):
+class Pairs(Frozen):
     """One set of pairs: two folders, below the data folder, whose files share their stems."""
 
     name: FolderName
     a: str = Field(description="folder of first sources")
     b: str = Field(description="folder of second sources")
     split: str = Field(description="key in the splits file that holds this set's train and val stems")
+    share: float = Field(1.0, gt=0, description="how often crops are drawn from it, beside the other sets")
+
+
+class PairSet(Pairs):
+    """One set of pairs to fuse."""
+
     functional: bool = Field(
         False, description="the second source shows function (PET, SPECT), which fusing must keep"
     )
@@ -57,19 +62,30 @@ class PairSet(Frozen):
     )
     ascend: bool = Field(False, description="raise this set's targets by prior.ascent")
     target: float = Field(1.0, ge=0, description="weight of this set's targets in the term `target`")
-    share: float = Field(1.0, gt=0, description="how often crops are drawn from it, beside the other sets")
     margins: dict[Margin, float] = Field(
         default={}, description="margins of the loss terms that are this set's own, in every phase"
     )
 
 
-class DataConfig(Frozen):
-    """Where the pairs are and how crops are drawn."""
+class PairsConfig(Frozen):
+    """Where pairs are and how crops are drawn."""
 
     root: str = Field("data", description="data folder; `haarmony train --data` overrides it")
     splits: str = Field("splits.json", description="below root: {set: {train: [stem], val: [stem]}}")
-    sets: tuple[PairSet, ...] = Field(min_length=1)
+    sets: tuple[Pairs, ...] = Field(min_length=1)
     crop: int = Field(128, ge=32, description="side of a training crop, pixels")
+
+    def check_names(self) -> None:
+        """Refuse two sets of one name, with a ValueError."""
+        names = [one.name for one in self.sets]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"data.sets: two sets are called '{twice[0]}'")
+
+
+class DataConfig(PairsConfig):
+    """And of which sets, to fuse them."""
+
+    sets: tuple[PairSet, ...] = Field(min_length=1)
 
 
 class LossConfig(Frozen):
@@ -199,21 +215,19 @@ class Recipe(BaseRecipe):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        names = [pair_set.name for pair_set in self.data.sets]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"data.sets: two sets are called '{twice[0]}'")
-        codec, grid, crop = CODECS[self.diffusion.codec](), self.diffusion.grid, self.data.crop
-        if self.net.latent_channels != codec.channels:
+        self.data.check_names()
+        factor, grid, crop = self.diffusion.factor, self.diffusion.grid, self.data.crop
+        if self.net.latent_channels != self.diffusion.channels:
             raise ValueError(
                 f"net.latent_channels = {self.net.latent_channels}, but the codec"
-                f" '{self.diffusion.codec}' has {codec.channels}"
+                f" '{self.diffusion.codec}' has {self.diffusion.channels}"
             )
         if grid % CELL:
             raise ValueError(
                 f"diffusion.grid = {grid} is no multiple of {CELL}, the side of an attention cell"
             )
-        if crop % (codec.factor * grid):
-            raise ValueError(f"data.crop = {crop} is no multiple of {codec.factor * grid}, the padded size")
+        if crop % (factor * grid):
+            raise ValueError(f"data.crop = {crop} is no multiple of {factor * grid}, the padded size")
         if any(pair_set.ascend for pair_set in self.data.sets) and self.prior.ascent is None:
             raise ValueError("data.sets: ascend is set, but there is no table prior.ascent")
         losses, least = (self.loss, *(phase.loss for phase in self.phases)), METRICS["VIF"].smallest

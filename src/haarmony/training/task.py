@@ -55,7 +55,7 @@ class Graph:
 
     network: nn.Module
     inputs: dict[str, Tensor]
-    """Examples by name, in the order of the arguments; those of four axes are on the codec's grid."""
+    """Examples by name, in the order of the arguments; those of four axes are latents or pictures."""
     output: str
     multiple: int
     """What height and width are multiples of."""

@@ -11,11 +11,11 @@ from pydantic import BaseModel
 from torch import nn
 
 from haarmony import settings
-from haarmony.nets import FusionNet, UNet
-from haarmony.training import dif_fusion, fusion, generation
+from haarmony.nets import AutoencoderNet, FusionNet, UNet
+from haarmony.training import autoencoder, dif_fusion, fusion, generation
 from haarmony.training.recipe import BaseRecipe, Recipe
 from haarmony.training.task import Graph, Task
-from haarmony.weights import Card, DifFusionCard, GenerationCard, LumaCard
+from haarmony.weights import AutoencoderCard, Card, DifFusionCard, GenerationCard, LumaCard
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,14 @@ TASKS: dict[str, Kind] = {
         lambda recipe: UNet(recipe.net),
         generation.graphs,
         GenerationCard,
+    ),
+    "autoencoder": Kind(
+        autoencoder.AutoencoderRecipe,
+        autoencoder.prepare,
+        autoencoder.AutoencoderTask,
+        lambda recipe: AutoencoderNet(recipe.net),
+        autoencoder.graphs,
+        AutoencoderCard,
     ),
 }
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from haarmony import metrics
+from haarmony.codec import Codec
 from haarmony.engine_torch import TorchEngine
 from haarmony.fuser import fuse_luma
 from haarmony.nets import FusionNet
@@ -35,7 +36,11 @@ def load(recipe: Recipe, *, pairs: int | None = None) -> list[tuple[PairSet, lis
 
 
 def score(
-    net: FusionNet, recipe: Recipe, sets: list[tuple[PairSet, list[Pair]]]
+    net: FusionNet,
+    recipe: Recipe,
+    sets: list[tuple[PairSet, list[Pair]]],
+    *,
+    codec: Codec | None = None,
 ) -> tuple[Scores, UInt8[np.ndarray, "h w"]]:
     """Mean metrics of every set (cddfuse convention), and its middle pair's a, b, fused as one picture."""
     engine = TorchEngine(net)
@@ -44,7 +49,7 @@ def score(
     for pair_set, pairs in sets:
         each = []
         for pair in pairs:
-            fused = fuse_luma(engine, recipe.diffusion, pair.a, pair.b, seed=recipe.seed)
+            fused = fuse_luma(engine, recipe.diffusion, pair.a, pair.b, codec=codec, seed=recipe.seed)
             if not np.isfinite(fused).all():
                 raise ValueError(
                     f"training diverged, the network's picture of {pair_set.name} {pair.stem} is not finite:"

@@ -2,8 +2,8 @@
 
 A model is a folder: `card.toml` says what it is, how it samples and what its files' sha256 are; beside it lie
 the ONNX graphs for serving, those that a card of its kind names (`Card.graphs`), and `model.safetensors` for
-torch. Nothing is downloaded and no file can run code; a file whose
-sha256 is not the card's is not loaded.
+torch. A model in an autoencoder's latent space has that one's whole folder in its own, as `autoencoder`.
+Nothing is downloaded and no file can run code; a file whose sha256 is not the card's is not loaded.
 """
 
 from __future__ import annotations
@@ -15,23 +15,40 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from haarmony import settings
-from haarmony.weights.card import KINDS, Card, DifFusionCard, GenerationCard, LumaCard, ModelCard
+from haarmony.weights.card import (
+    KINDS,
+    AutoencoderCard,
+    Card,
+    DifFusionCard,
+    DiffusionCard,
+    GenerationCard,
+    LumaCard,
+    ModelCard,
+)
 
 __all__ = [
+    "AUTOENCODER",
+    "AutoencoderCard",
     "Card",
     "DifFusionCard",
+    "DiffusionCard",
     "GenerationCard",
     "LumaCard",
     "ModelCard",
     "cards",
     "find",
     "load_any",
+    "load_autoencoder",
     "load_card",
     "load_generation",
+    "load_needed",
     "verified",
 ]
 
 SHIPPED = Path(__file__).parent
+
+AUTOENCODER = "autoencoder"
+"""The folder, in a model's or a run's own, of the autoencoder that is its codec."""
 
 AnyCard = TypeVar("AnyCard", bound=Card)
 
@@ -83,10 +100,34 @@ def load_generation(folder: Path) -> GenerationCard:
     return _load(folder, GenerationCard)
 
 
+def load_autoencoder(folder: Path) -> AutoencoderCard:
+    """Read `folder`/card.toml of an autoencoder; errors are those of `load_card`."""
+    return _load(folder, AutoencoderCard)
+
+
+def load_needed(folder: Path, card: DiffusionCard) -> tuple[Path, AutoencoderCard]:
+    """The folder and the card of the autoencoder that lies in a model's folder.
+
+    Raises:
+        ValueError: It is not the one that the model was trained with.
+        FileNotFoundError: It is missing.
+    """
+    own, diffusion = folder / AUTOENCODER, card.diffusion
+    verified(folder, f"{AUTOENCODER}/card.toml", card)
+    found = load_autoencoder(own)
+    if (found.name, found.channels) != (diffusion.autoencoder, diffusion.autoencoder_channels):
+        raise ValueError(
+            f"{own / 'card.toml'}: is of '{found.name}' with {found.channels} channels, but the model needs"
+            f" '{diffusion.autoencoder}' with {diffusion.autoencoder_channels}"
+        )
+    return own, found
+
+
 def _load(folder: Path, kind: type[AnyCard]) -> AnyCard:
     card = load_any(folder)
     if not isinstance(card, kind):
-        raise ValueError(f"the model '{card.name}' is not for {kind.use}: {_choices(kind)}")
+        misfit = "is no autoencoder" if kind is AutoencoderCard else f"is not for {kind.use}"
+        raise ValueError(f"the model '{card.name}' {misfit}: {_choices(kind)}")
     return card
 
 

@@ -27,9 +27,8 @@ class Card(BaseModel):
     training_data: str
     version: str = Field(description="version of the package that exported it")
     parameters: int = Field(gt=0, description="weights in all its networks")
-    diffusion: DiffusionConfig = Field(description="latent space, schedule and default sampler")
     net: dict[str, int | float | str | bool | list[int]] = Field(
-        description="the weights' sizes, one of `haarmony.nets.config`, which only torch can load"
+        description="the weights' sizes, one of `haarmony.nets.config`, for torch alone"
     )
     scores: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="validation set → metric → mean, cddfuse convention"
@@ -37,7 +36,13 @@ class Card(BaseModel):
     sha256: dict[str, str]
 
 
-class ModelCard(Card):
+class DiffusionCard(Card):
+    """A model that diffuses, in a latent space."""
+
+    diffusion: DiffusionConfig = Field(description="latent space, schedule and default sampler")
+
+
+class ModelCard(DiffusionCard):
     """A model that fuses pairs: `haarmony.Fuser`."""
 
     use = "fusion"
@@ -69,7 +74,7 @@ class DifFusionCard(ModelCard):
         return self
 
 
-class GenerationCard(Card):
+class GenerationCard(DiffusionCard):
     """A model that makes pictures out of noise: `haarmony.generator.Generator`."""
 
     use = "generation"
@@ -80,9 +85,18 @@ class GenerationCard(Card):
     )
 
 
+class AutoencoderCard(Card):
+    """A learnt latent space, the codec of models that name it: `haarmony.codec.autoencoder`."""
+
+    graphs = ("encoder", "decoder")
+    kind: Literal["autoencoder"]
+    channels: PositiveInt = Field(description="channels of its latent")
+
+
 KINDS: dict[str, type[Card]] = {
     "fusion": LumaCard,
     "dif-fusion": DifFusionCard,
     "generation": GenerationCard,
+    "autoencoder": AutoencoderCard,
 }
 """What a card's key `kind` may say, and what its other keys then are; without the key it is fusion."""

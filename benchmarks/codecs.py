@@ -1,0 +1,193 @@
+"""Haar, identity and a learnt autoencoder as the latent space of the same denoiser, in one table.
+
+    python benchmarks/codecs.py RECIPE DATA -o RUNS [--autoencoder MODEL] [--minutes 15] [--only NAME,…]
+
+RECIPE fuses in Haar's space (recipes/medical.toml). Every row is it with another codec, the same widths,
+trained with its seed for the same time; the learning rate falls, and the phases begin, over as many steps as
+fit, by a short trial. Identity has 16 times the positions, so it comes a second time, a quarter as wide.
+MODEL is an exported autoencoder; without one, recipes/autoencoder.toml is trained first, for 20 minutes.
+Reconstruction is that of all lumas of the validation split, encoded and decoded. Scores are means over that
+split, set by set alike, `cddfuse` convention. Time and memory are those of a 256×256 pair after loading, one
+thread, in a process of its own (Linux). What RUNS holds already is not trained again; targets in RUNS/prior
+are used as they are. `--only` trains some rows; the command that finds all of them prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ablation import run
+
+from haarmony.codec import Codec
+from haarmony.engine import load_codec
+from haarmony.fuser import from_latent, pad, to_latent
+from haarmony.training import train
+from haarmony.training.autoencoder import load, psnr
+from haarmony.training.export import export
+from haarmony.training.fusion import Fusion, prepare
+from haarmony.training.recipe import Recipe
+from haarmony.training.tasks import load_recipe
+from haarmony.weights import load_autoencoder, load_card
+
+AUTOENCODER = Path(__file__).parent.parent / "recipes" / "autoencoder.toml"
+METRICS = ("VIF", "Qabf", "SSIM", "SCD", "function")
+CODECS = {
+    "Haar": "haar",
+    "identity": "identity",
+    "narrow identity": "identity",
+    "autoencoder": "autoencoder",
+}
+NARROW = 4
+"""What the widths of the third are divided by."""
+TRIAL = 5
+"""Steps that a trial times, after one that it does not."""
+
+PAIR = """
+import sys, time
+from haarmony import Fuser
+from haarmony.phantom import head
+a, b = head(seed=42, size=256).pair("PET", 16)
+fuser = Fuser(sys.argv[1], threads=1)
+fuser(a, b)
+times = []
+for _ in range(5):
+    start = time.perf_counter()
+    fuser(a, b)
+    times.append(time.perf_counter() - start)
+peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(sorted(times)[2], int(peak) / 1024)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--autoencoder", type=Path)
+    parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[*CODECS])
+    options = parser.parse_args()
+
+    if unknown := set(options.only) - set(CODECS):
+        raise SystemExit(f"no such row: {', '.join(unknown)}; choose among {', '.join(CODECS)}")
+    recipe = load_recipe(options.recipe, data=options.data)
+    options.out.mkdir(parents=True, exist_ok=True)
+    folders = {name: options.out / name.replace(" ", "-") for name in CODECS}
+    for name in options.only:
+        if not (folders[name] / "done.json").exists():
+            model = options.autoencoder or options.out / "my-autoencoder"
+            if name == "autoencoder" and not (model / "card.toml").exists():
+                run_of = train(AUTOENCODER, data=options.data, out=options.out / "coder", max_time=1200)
+                export(run_of, model)
+            trained(changed(recipe, name, model), folders[name], options.out / "prior", 60 * options.minutes)
+    if missing := [name for name, folder in folders.items() if not (folder / "done.json").exists()]:
+        raise SystemExit(f"no table yet, {options.out} lacks: {', '.join(missing)}")
+    heads = [
+        "codec",
+        "numbers of 256×256",
+        "PSNR, dB",
+        "largest error, levels",
+        "steps",
+        *METRICS,
+        "s a pair",
+        "MB",
+    ]
+    print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
+    for name, folder in folders.items():
+        print(f"| {name} | " + " | ".join(row(recipe, folder)) + " |", flush=True)
+
+
+def changed(recipe: Recipe, name: str, autoencoder: Path) -> Recipe:
+    """The recipe with another codec, and what of the network that asks for."""
+    codec: dict[str, Any] = {"codec": CODECS[name]}
+    net: dict[str, Any] = {}
+    if name == "autoencoder":
+        channels = load_autoencoder(autoencoder).channels
+        codec |= {"autoencoder": str(autoencoder), "autoencoder_channels": channels}
+    if name.startswith("narrow"):
+        sizes = {key: getattr(recipe.net, key) for key in ("width", "condition_channels", "step_width")}
+        net |= {key: max(4, size // NARROW) for key, size in sizes.items()}
+        net["heads"] = max(1, recipe.net.heads // NARROW)
+    diffusion = type(recipe.diffusion).model_validate({**recipe.diffusion.model_dump(), **codec})
+    net["latent_channels"] = diffusion.channels
+    update = {
+        "diffusion": diffusion,
+        "net": type(recipe.net).model_validate({**recipe.net.model_dump(), **net}),
+    }
+    return type(recipe).model_validate(
+        {**recipe.model_dump(), **{k: v.model_dump() for k, v in update.items()}}
+    )
+
+
+def trained(recipe: Recipe, folder: Path, prior: Path, seconds: float) -> None:
+    """Train for `seconds`, targets and validation left out, export, and leave FOLDER/done.json."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    if prior.exists():  # all rows share their targets
+        shutil.copytree(prior, folder / "prior")
+    prepare(recipe, folder, report=print)
+    if not prior.exists():
+        shutil.copytree(folder / "prior", prior)
+    steps = max(1, round(seconds / seconds_a_step(recipe, folder)))
+    run(recipe, folder, steps, report=print)
+    export(folder, folder / "model")
+    scores = json.loads((folder / "best" / "scores.json").read_text())
+    (folder / "done.json").write_text(json.dumps({"steps": steps, "scores": scores}))
+
+
+def seconds_a_step(recipe: Recipe, folder: Path) -> float:
+    """Time of one step: its batch, its loss and the gradient."""
+    task = Fusion(recipe, folder)
+    task.net.to(memory_format=torch.channels_last)
+    times = []
+    for step in range(TRIAL + 1):
+        start = time.perf_counter()
+        task.module(*task.inputs(step, 0, torch.device("cpu")))["loss"].backward()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:]))
+
+
+def row(recipe: Recipe, folder: Path) -> list[str]:
+    """The cells of a trained codec."""
+    card, done = load_card(folder / "model"), json.loads((folder / "done.json").read_text())
+    codec = load_codec(folder / "model", card, threads=1)
+    noise, largest = reconstruction(codec, recipe)
+    shape = codec.channels, 256 // codec.factor, 256 // codec.factor
+    means = [np.mean([scores[m] for scores in done["scores"].values() if m in scores]) for m in METRICS]
+    command = [sys.executable, "-c", PAIR, str((folder / "model").resolve())]
+    seconds, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return [
+        "×".join(map(str, shape)),
+        "lossless" if largest < 0.5 else f"{noise:.1f}",
+        f"{largest:.4f}" if largest < 0.5 else f"{largest:.0f}",
+        str(done["steps"]),
+        *(f"{value:.3f}" for value in means),
+        f"{float(seconds):.3f}",
+        f"{float(peak):.0f}",
+    ]
+
+
+def reconstruction(codec: Codec, recipe: Recipe) -> tuple[float, float]:
+    """Mean PSNR of the validation split's lumas in dB, and the largest error of any pixel in 8-bit levels."""
+    errors = []
+    for one in recipe.data.sets:
+        for x in (x for pair in load(recipe.data, one, "val") for x in pair):
+            back = from_latent(codec.decode(codec.encode(to_latent(pad(x, codec.factor)))))
+            errors.append(np.clip(back, 0, 1)[0, 0, : x.shape[0], : x.shape[1]] - x)
+    return float(np.mean([psnr(error) for error in errors])), 255 * float(
+        max(np.abs(e).max() for e in errors)
+    )
+
+
+if __name__ == "__main__":
+    main()
