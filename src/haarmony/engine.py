@@ -52,20 +52,25 @@ class OnnxEngine:
             threads: Threads of one operator; None takes the cores that this process may use.
         """
         # A step network's 3×3 convolutions: one a block, one before and one after; in steps of the grid.
+        # A U-Net sees all there is at its lowest level.
         try:
             reach = 2 + max(*(int(str(card.net[f"{name}_depth"])) for name in ("denoiser", "refiner")))
         except (KeyError, ValueError) as error:
             raise ValueError(f"{folder / 'card.toml'}: net: no depth of a network ({error})") from None
         self._halo = -(-reach // card.diffusion.grid) * card.diffusion.grid
+        self._whole = card.net.get("unet") is not None
         options = _options(threads)
         self._encoder, self._denoiser, self._refiner = (
             _load(folder / f"{name}.onnx", card, options) for name in ("encoder", "denoiser", "refiner")
         )
 
     def encode(self, z_a: Latent, z_b: Latent, z_max: Latent) -> Condition:
-        return _run(self._encoder, {"z_a": z_a, "z_b": z_b, "z_max": z_max})
+        sources = {"z_a": z_a, "z_b": z_b, "z_max": z_max}
+        return _run(self._encoder, {one.name: sources[one.name] for one in self._encoder.get_inputs()})
 
     def denoise(self, z_t: Latent, condition: Condition, t: Steps) -> Latent:
+        if self._whole:
+            return _run(self._denoiser, {"z": z_t, "condition": condition, "t": t})
         return self._in_strips(self._denoiser, z_t, condition, t)
 
     def refine(self, x_0: Latent, condition: Condition, t: Steps) -> Latent:

@@ -38,12 +38,12 @@ class UNet(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, config: UNetConfig) -> None:
+    def __init__(self, config: UNetConfig, condition_channels: int = 0) -> None:
         super().__init__()
         widths = [config.width * factor for factor in config.multipliers]
         time_channels = 4 * config.width
         self.time = TimestepEmbedding(time_channels)
-        self.into = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
+        self.into = nn.Conv2d(config.latent_channels + condition_channels, widths[0], 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         channels, skipped = widths[0], [widths[0]]
         for level, width in enumerate(widths):
@@ -98,13 +98,14 @@ class UNet(nn.Module):
         for name, values in coefficients.items():
             getattr(self, name)[1:] = torch.from_numpy(values)
 
-    def forward(self, z: Tensor, t: Tensor) -> Tensor:
+    def forward(self, z: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         scale_in, shift_in, gain, shift, scale = (
             table[t][:, :, None, None]
             for table in (self.scale_in, self.shift_in, self.gain, self.shift, self.scale)
         )
         time = self.time(t)
-        x = self.into(scale_in * z + shift_in)
+        x = scale_in * z + shift_in
+        x = self.into(x if condition is None else torch.cat([x, condition], dim=1))
         skips = [x]
         for block in self.down:
             x = block(x, time)
@@ -114,6 +115,13 @@ class UNet(nn.Module):
         for block in self.up:
             x = block(x if isinstance(block, _Up) else torch.cat([x, skips.pop()], dim=1), time)
         return gain * z + shift + scale * self.out(F.silu(self.norm(x)))
+
+
+class ConditionalUNet(UNet):
+    """(z_t, condition, t) → prediction, as `haarmony.nets.Denoiser`: the condition joins z_t."""
+
+    def forward(self, z: Tensor, condition: Tensor, t: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(z, t, condition)
 
 
 class ResidualBlock(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
@@ -23,7 +23,7 @@ class Card(BaseModel):
     version: str = Field(description="version of the package that exported it")
     parameters: int = Field(gt=0, description="weights in all its networks")
     diffusion: DiffusionConfig = Field(description="latent space, schedule and default sampler")
-    net: dict[str, int | float | str | bool | list[int]] = Field(
+    net: dict[str, Any] = Field(
         description="the weights' sizes, a NetConfig or UNetConfig, which only torch can load"
     )
     scores: dict[str, dict[str, float]] = Field(
