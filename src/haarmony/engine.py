@@ -77,15 +77,21 @@ class OnnxEngine:
             threads: Threads of one operator; None takes the cores that this process may use.
         """
         # A step network's 3×3 convolutions: one a block, one before and one after; in steps of the grid.
+        # A U-Net sees all there is at its lowest level.
         reach = 2 + max(_depth(folder, card, f"{name}_depth") for name in ("denoiser", "refiner"))
         self._halo = -(-reach // card.diffusion.grid) * card.diffusion.grid
+        self._whole = card.net.get("unet") is not None
         self._encoder, self._denoiser, self._refiner = _load(folder, card, threads=threads)
 
     def encode(self, z_a: Latent, z_b: Latent, z_max: Latent) -> Condition:
-        return _run(self._encoder, {"z_a": z_a, "z_b": z_b, "z_max": z_max})
+        sources = {"z_a": z_a, "z_b": z_b, "z_max": z_max}
+        return _run(self._encoder, {one.name: sources[one.name] for one in self._encoder.get_inputs()})
 
     def denoise(self, z_t: Latent, condition: Condition, t: Steps) -> Latent:
-        return _in_strips(self._denoiser, {"z": z_t, "condition": condition, "t": t}, halo=self._halo)
+        inputs = {"z": z_t, "condition": condition, "t": t}
+        if self._whole:
+            return _run(self._denoiser, inputs)
+        return _in_strips(self._denoiser, inputs, halo=self._halo)
 
     def refine(self, x_0: Latent, condition: Condition, t: Steps) -> Latent:
         return _in_strips(self._refiner, {"z": x_0, "condition": condition, "t": t}, halo=self._halo)

@@ -227,6 +227,33 @@ def test_exported_graphs_agree_with_torch_at_any_size(recipe_path, tmp_path):
             Fuser(model, engine="torch" if name.endswith("safetensors") else "onnx")
 
 
+def test_diff_ifs_net_trains_and_fuses_through_the_same_code(recipe_path, tmp_path):
+    text = recipe_path.read_text(encoding="utf-8")
+    text = text.replace("[net]", "[net]\nlatent_channels = 1\nencoder = false\nunet = UNET\n")
+    text = text.replace("UNET", "{ latent_channels = 1, width = 4, multipliers = [1, 2], heads = 1 }")
+    text = text.replace(
+        "[loss]",
+        '[diffusion]\ncodec = "identity"\nschedule = "linear"\nzero_terminal_snr = false\nprediction = "eps"'
+        "\nsteps = 4\neta = 1.0\nmargin = 1.0\n\n[loss]",
+    )
+    recipe_path.write_text(text, encoding="utf-8")
+    model = tmp_path / "diff-if"
+    card = export(train(recipe_path, out=tmp_path / "run", report=lambda line: None), model)
+    assert card.net["unet"]["width"] == 4
+    a, b = np.random.default_rng(1).random((2, 37, 150))
+    fuser = Fuser(model)
+    fused = fuser(a, b)
+    np.testing.assert_allclose(fused, Fuser(model, engine="torch")(a, b), atol=1e-3)
+    assert fused.std() > 0
+    z = np.random.default_rng(2).standard_normal((1, 1, 40, 152)).astype(np.float32)
+    condition = fuser._engine.encode(z, -z, np.abs(z))
+    np.testing.assert_array_equal(condition, np.concatenate([z, -z], axis=1))
+    inputs = {"z": z, "condition": condition, "t": np.array([7])}
+    np.testing.assert_array_equal(
+        fuser._engine.denoise(z, condition, np.array([7])), fuser._engine._denoiser.run(None, inputs)[0]
+    )
+
+
 def test_export_refuses_what_is_no_run_and_what_exists(tmp_path):
     with pytest.raises(ValueError, match="no trained model here"):
         export(tmp_path, tmp_path / "model")

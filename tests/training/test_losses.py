@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from skimage.metrics import structural_similarity
 
 from haarmony import metrics
 from haarmony.codec import CODECS
@@ -45,6 +46,30 @@ def test_terms_by_hand():
     assert set(terms) == {"target", "maximum", "gradient", "span"}
     for name, expected in {"target": 0.1, "maximum": 0.1, "gradient": 0.0, "span": 0.1}.items():
         torch.testing.assert_close(terms[name], torch.full((2,), expected), rtol=1e-5, atol=1e-6)
+
+
+def test_diff_ifs_terms_are_absolute_and_in_full_scale():
+    rng = np.random.default_rng(6)
+    a, b, f = (torch.from_numpy(rng.random((2, 1, 32, 32))) for _ in range(3))
+    config = LossConfig(
+        target=0,
+        maximum=0,
+        gradient=1,
+        gradient_signed=False,
+        vif=0,
+        qabf=0,
+        scd=0,
+        span=0,
+        ssim_range="full",
+    )
+    terms = fusion_terms(f, f, a, b, f, config, [SET, SET])
+    of_f, of_a, of_b = (sobel(x).abs().numpy() for x in (f, a, b))
+    expected = np.abs(of_f - np.maximum(of_a, of_b)).mean((1, 2, 3))
+    np.testing.assert_allclose(terms["gradient"].numpy(), expected, rtol=1e-6)
+    for i in range(2):
+        pictures = [255 * x[i, 0].numpy() for x in (f, a, b)]
+        both = [structural_similarity(pictures[0], other, data_range=255) for other in pictures[1:]]
+        assert terms["ssim"][i].item() == pytest.approx(-sum(both), abs=1e-5)
 
 
 def test_a_set_has_margins_of_its_own_and_trusts_its_targets_less():
@@ -140,6 +165,23 @@ def test_algorithm_1_line_by_line():
     torch.testing.assert_close(terms["loss"], weighted)
     terms["loss"].backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
+
+
+def test_the_noise_term_is_an_absolute_error_where_asked():
+    torch.manual_seed(0)
+    x = torch.rand(1, 1, 32, 32)
+    inputs = (*[x] * 5, torch.zeros(1, dtype=torch.int64), torch.tensor([70]), torch.randn(1, 16, 8, 8))
+    net, diffusion = FusionNet(NET), DiffusionConfig(timesteps=100)
+    terms = Algorithm1(net, diffusion, LOSS.model_copy(update={"noise_norm": "l1"}), [SET])(*inputs)
+    codec = CODECS["haar"]()
+    x_0 = codec.encode(2 * x - 1)  # an untrained denoiser answers with the maximum, here the target too
+    torch.testing.assert_close(
+        terms["noise"], (x_0 - codec.encode(2 * x - 1)).abs().mean(), atol=1e-6, rtol=0
+    )
+    with torch.no_grad():
+        net.denoiser.linear.weight *= 0
+    terms = Algorithm1(net, diffusion, LOSS.model_copy(update={"noise_norm": "l1"}), [SET])(*inputs)
+    torch.testing.assert_close(terms["noise"], x_0.abs().mean())
 
 
 @pytest.mark.parametrize("sampled", [0.0, 1.0])

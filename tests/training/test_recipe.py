@@ -94,6 +94,8 @@ def test_learning_rate_rises_falls_and_begins_anew():
     assert rates[1000] == pytest.approx(0.05)
     assert rates[1100] == pytest.approx(0.505 / 2)
     assert rates[1199] == pytest.approx(0.005, abs=1e-3)
+    constant = recipe.model_copy(update={"optimiser": optimiser.model_copy(update={"final_rate": 1.0})})
+    assert [constant.learning_rate_at(step) for step in (9, 499, 1199)] == pytest.approx([1.0, 1.0, 0.5])
 
 
 @pytest.mark.parametrize("name", ["medical", "infrared"])

@@ -8,9 +8,9 @@ from haarmony.nets.autoencoder import AutoencoderNet
 from haarmony.nets.config import AutoencoderConfig, DifFusionConfig, NetConfig, UNetConfig
 from haarmony.nets.denoiser import Denoiser
 from haarmony.nets.dif_fusion import DifFusionNet
-from haarmony.nets.encoder import Encoder
+from haarmony.nets.encoder import Encoder, Sources
 from haarmony.nets.refiner import Refiner, Unrefined
-from haarmony.nets.unet import UNet
+from haarmony.nets.unet import ConditionalUNet, UNet
 
 __all__ = [
     "AutoencoderConfig",
@@ -32,11 +32,14 @@ class FusionNet(nn.Module):
 
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
-        latent = config.latent_channels
-        condition = config.condition_channels + 3 * latent
+        latent, condition = config.latent_channels, config.condition
         self.config = config
-        self.encoder = Encoder(config)
-        self.denoiser = Denoiser(latent, condition, width=config.step_width, depth=config.denoiser_depth)
+        self.encoder = Encoder(config) if config.encoder else Sources()
+        self.denoiser = (
+            ConditionalUNet(config.unet, condition)
+            if config.unet
+            else Denoiser(latent, condition, width=config.step_width, depth=config.denoiser_depth)
+        )
         self.refiner = (
             Refiner(latent, condition, width=config.step_width, depth=config.refiner_depth)
             if config.refiner_depth

@@ -5,34 +5,6 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
-class NetConfig(BaseModel):
-    """Widths and depths; the default is the shipped size (about 0.65 million weights)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    latent_channels: int = Field(
-        16, ge=1, description="channels of the codec's latent: 16 for two-level Haar"
-    )
-    width: int = Field(32, ge=4, description="channels of an encoder branch")
-    depth: int = Field(
-        1, ge=0, description="Haar-wavelet Transformer blocks in a branch before the cross-attention"
-    )
-    heads: int = Field(4, ge=1, description="attention heads, a divisor of width")
-    condition_channels: int = Field(48, ge=4)
-    step_width: int = Field(64, ge=4, description="channels of the denoiser and the refiner")
-    denoiser_depth: int = Field(3, ge=1)
-    refiner_depth: int = Field(5, ge=0, description="0: no refiner, the one-step estimate as it is")
-    wavelet: bool = Field(True, description="blocks work on Haar bands; False: on the features as they are")
-    attention: bool = Field(True, description="self-attention; False: a gated convolution in its place")
-    cross_attention: bool = Field(True, description="False: the branches meet in the merge alone")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> NetConfig:
-        if self.width % self.heads:
-            raise ValueError(f"heads = {self.heads} does not divide width = {self.width}")
-        return self
-
-
 class UNetConfig(BaseModel):
     """Widths and depths of the unconditional U-Net; the default is the shipped size."""
 
@@ -64,6 +36,50 @@ class UNetConfig(BaseModel):
     def factor(self) -> int:
         """What a latent's height and width are multiples of."""
         return 2 ** (len(self.multipliers) - 1) * max(1, self.window)
+
+
+class NetConfig(BaseModel):
+    """Widths and depths; the default is the shipped size (about 0.65 million weights)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent_channels: int = Field(
+        16, ge=1, description="channels of the codec's latent: 16 for two-level Haar"
+    )
+    width: int = Field(32, ge=4, description="channels of an encoder branch")
+    depth: int = Field(
+        1, ge=0, description="Haar-wavelet Transformer blocks in a branch before the cross-attention"
+    )
+    heads: int = Field(4, ge=1, description="attention heads, a divisor of width")
+    condition_channels: int = Field(48, ge=4)
+    step_width: int = Field(64, ge=4, description="channels of the denoiser and the refiner")
+    denoiser_depth: int = Field(3, ge=1)
+    refiner_depth: int = Field(5, ge=0, description="0: no refiner, the one-step estimate as it is")
+    wavelet: bool = Field(True, description="blocks work on Haar bands; False: on the features as they are")
+    attention: bool = Field(True, description="self-attention; False: a gated convolution in its place")
+    cross_attention: bool = Field(True, description="False: the branches meet in the merge alone")
+    encoder: bool = Field(
+        True, description="False: the condition is both sources' latents as they are (Diff-IF)"
+    )
+    unet: UNetConfig | None = Field(None, description="a U-Net in the denoiser's place (Diff-IF)")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> NetConfig:
+        if self.width % self.heads:
+            raise ValueError(f"heads = {self.heads} does not divide width = {self.width}")
+        if self.unet is not None and self.unet.latent_channels != self.latent_channels:
+            raise ValueError(
+                f"unet.latent_channels = {self.unet.latent_channels}, but latent_channels ="
+                f" {self.latent_channels}"
+            )
+        return self
+
+    @property
+    def condition(self) -> int:
+        """Channels of the condition that the encoder gives."""
+        return (
+            self.condition_channels + 3 * self.latent_channels if self.encoder else 2 * self.latent_channels
+        )
 
 
 class DifFusionConfig(UNetConfig):

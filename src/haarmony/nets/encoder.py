@@ -34,6 +34,13 @@ class Encoder(nn.Module):
         return torch.cat([features, z_a, z_b, z_max], dim=1)
 
 
+class Sources(nn.Module):
+    """No encoder: (z_a, z_b, z_max) → z_a and z_b as they are, (B, 2 · `latent_channels`, h, w)."""
+
+    def forward(self, z_a: Tensor, z_b: Tensor, z_max: Tensor) -> Tensor:
+        return torch.cat([z_a, z_b], dim=1)
+
+
 def _branch(config: NetConfig) -> nn.Sequential:
     blocks = (_block(config) for _ in range(config.depth))
     return nn.Sequential(nn.Conv2d(config.latent_channels, config.width, 3, padding=1), *blocks)

@@ -44,12 +44,12 @@ class UNet(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, config: UNetConfig) -> None:
+    def __init__(self, config: UNetConfig, condition_channels: int = 0) -> None:
         super().__init__()
         widths = [config.width * factor for factor in config.multipliers]
         time_channels = 4 * config.width
         self.time = TimestepEmbedding(time_channels)
-        self.into = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
+        self.into = nn.Conv2d(config.latent_channels + condition_channels, widths[0], 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         channels, skipped = widths[0], [widths[0]]
         for level, width in enumerate(widths):
@@ -107,19 +107,23 @@ class UNet(nn.Module):
     def forward(self, z: Tensor, t: Tensor) -> Tensor:
         return self.layers(z, t, t)[0]
 
-    def layers(self, z: Tensor, t: Tensor, row: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def layers(
+        self, z: Tensor, t: Tensor, row: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """The prediction, and what each level gives on the way up, from the lowest to the first.
 
         Args:
             z: x_t (B, latent, h, w).
             t: Steps (B,).
             row: Their rows in the coefficients: t itself where these hold every step.
+            condition: What joins z, of its height and width, where the network is built for it.
         """
         scale_in, shift_in, gain, shift, scale = (
             getattr(self, name)[row][:, :, None, None] for name in TABLES
         )
         time = self.time(t)
-        x = self.into(scale_in * z + shift_in)
+        x = scale_in * z + shift_in
+        x = self.into(x if condition is None else torch.cat([x, condition], dim=1))
         skips = [x]
         for block in self.down:
             x = block(x, time)
@@ -134,6 +138,13 @@ class UNet(nn.Module):
             else:
                 x = block(torch.cat([x, skips.pop()], dim=1), time)
         return gain * z + shift + scale * self.out(F.silu(self.norm(x))), [*levels, x]
+
+
+class ConditionalUNet(UNet):
+    """(z_t, condition, t) → prediction, as `haarmony.nets.Denoiser`: the condition joins z_t."""
+
+    def forward(self, z: Tensor, condition: Tensor, t: Tensor) -> Tensor:  # type: ignore[override]
+        return self.layers(z, t, t, condition)[0]
 
 
 class ResidualBlock(nn.Module):

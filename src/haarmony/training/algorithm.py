@@ -89,7 +89,8 @@ class Algorithm1(nn.Module):
 
         raw = from_latent(self.codec.decode(x_0_bar))
         fused = project(raw, a, b, margin=self.diffusion.margin)
-        noise = (prediction - process.target(kind, x_0, eps, t)).square().flatten(1).mean(1)
+        error = prediction - process.target(kind, x_0, eps, t)
+        noise = (error.abs() if self.loss.noise_norm == "l1" else error.square()).flatten(1).mean(1)
         sets = [self.sets[i] for i in of.tolist()]
         fusion = fusion_terms(fused, raw, clean_a, clean_b, target, config=self.loss, sets=sets)
         terms = {"noise": noise, **fusion}

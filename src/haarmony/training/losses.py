@@ -2,7 +2,8 @@
 
 Diff-IF's terms act on the refined luma f: L1 to the prior's target, to the pixel-wise maximum, and to the
 sources' stronger gradient, and SSIM (the noise term is in `haarmony.training.algorithm`). The gradient is
-signed: of the two Sobel responses the one of larger magnitude, with its sign. The others are the fusion
+signed, where the recipe does not say otherwise: of the two Sobel responses the one of larger magnitude, with
+its sign. The others are the fusion
 metrics themselves (`haarmony.metrics`, cddfuse convention), negated, and guards:
 
     span       how far f leaves what the sources support, before projection
@@ -70,14 +71,18 @@ def fusion_terms(
     if config.maximum:
         terms["maximum"] = _mean(torch.abs(f - maximum))
     if config.gradient:
-        terms["gradient"] = _mean(torch.abs(sobel(f) - stronger(sobel(a), sobel(b))))
+        responses = sobel(f), stronger(sobel(a), sobel(b))
+        of_f, wanted = responses if config.gradient_signed else (x.abs() for x in responses)
+        terms["gradient"] = _mean(torch.abs(of_f - wanted))
     if config.span:
         terms["span"] = _mean(torch.abs(raw - f))
     for name, (metric, of_floor) in _METRICS.items():
         weight, floor = (getattr(config, name + end) for end in ("", "_floor"))
         if weight or floor:
             value = metric(f, a, b, convention="cddfuse")
-            if weight:
+            if weight and name == "ssim" and config.ssim_range == "full":
+                terms[name] = -2 * metric(f, a, b, convention="haarmony")  # the sum of both sources' again
+            elif weight:
                 terms[name] = -value
             if floor:
                 least = metric(maximum, a, b, convention="cddfuse") + margin(of_floor)

@@ -95,10 +95,16 @@ class LossConfig(Frozen):
     """
 
     noise: float = Field(1.0, ge=0)
+    noise_norm: Literal["l2", "l1"] = Field("l2", description="of the prediction's error in the term `noise`")
     target: float = Field(1.0, ge=0)
     maximum: float = Field(10.0, ge=0)
     gradient: float = Field(5.0, ge=0)
+    gradient_signed: bool = Field(True, description="False: absolute responses are compared, as in Diff-IF")
     ssim: float = Field(2.0, ge=0)
+    ssim_range: Literal["published", "full"] = Field(
+        "published",
+        description="C1, C2 of SSIM as published tables have them, or for full scale, as in Diff-IF",
+    )
     vif: float = Field(1.0, ge=0)
     qabf: float = Field(3.0, ge=0)
     scd: float = Field(0.5, ge=0)
@@ -126,8 +132,11 @@ class OptimiserConfig(Frozen):
     steps: int = Field(10_000, ge=1)
     batch: int = Field(4, ge=1, description="images a step, of every process")
     learning_rate: float = Field(8e-4, gt=0)
+    final_rate: float = Field(
+        0.01, gt=0, le=1, description="what is left of the rate at the end; 1: constant"
+    )
     warmup: int = Field(100, ge=0, description="steps over which the learning rate rises from zero")
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: float = Field(1e-4, ge=0, description="0: plain Adam")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema: float = Field(0.995, ge=0, lt=1)
     precision: Literal["no", "bf16"] = "no"
@@ -178,11 +187,12 @@ class BaseRecipe(Frozen):
         return 0
 
     def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, then a cosine to 1 % of the peak where the next one begins, or at the last step."""
+        """Linear warm-up, then a cosine to `final_rate` of the peak where the next begins, or at the end."""
         first, peak = [one for one in self.peaks() if one[0] <= step][-1]
         last = min([at for at, _ in self.peaks() if at > step], default=self.optimiser.steps)
         rise = min(1.0, (step - first + 1) / max(1, self.optimiser.warmup))
-        return peak * rise * (0.505 + 0.495 * math.cos(math.pi * (step - first) / (last - first)))
+        fall = (1 + math.cos(math.pi * (step - first) / (last - first))) / 2
+        return peak * rise * (self.optimiser.final_rate + (1 - self.optimiser.final_rate) * fall)
 
 
 class Recipe(BaseRecipe):
@@ -228,6 +238,14 @@ class Recipe(BaseRecipe):
             )
         if crop % (factor * grid):
             raise ValueError(f"data.crop = {crop} is no multiple of {factor * grid}, the padded size")
+        if self.net.unet is not None and (
+            grid % self.net.unet.factor or self.net.unet.timesteps != self.diffusion.timesteps
+        ):
+            raise ValueError(
+                f"net.unet needs a diffusion.grid that is a multiple of {self.net.unet.factor} and as many"
+                f" timesteps as the diffusion, got {grid}, and {self.net.unet.timesteps} for"
+                f" {self.diffusion.timesteps}"
+            )
         if any(pair_set.ascend for pair_set in self.data.sets) and self.prior.ascent is None:
             raise ValueError("data.sets: ascend is set, but there is no table prior.ascent")
         losses, least = (self.loss, *(phase.loss for phase in self.phases)), METRICS["VIF"].smallest

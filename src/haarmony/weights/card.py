@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
@@ -27,7 +27,7 @@ class Card(BaseModel):
     training_data: str
     version: str = Field(description="version of the package that exported it")
     parameters: int = Field(gt=0, description="weights in all its networks")
-    net: dict[str, int | float | str | bool | list[int]] = Field(
+    net: dict[str, Any] = Field(
         description="the weights' sizes, one of `haarmony.nets.config`, for torch alone"
     )
     scores: dict[str, dict[str, float]] = Field(
