@@ -70,7 +70,7 @@ def export(trained: Path, out: Path) -> Card:
             "version": haarmony.__version__,
             "kind": recipe.task,
             "parameters": sum(p.numel() for p in net.parameters()),
-            "net": recipe.net.model_dump(mode="json"),
+            "net": recipe.net.model_dump(mode="json", exclude_none=True),
             "scores": scores,
             "sha256": sha256,
         }
