@@ -79,3 +79,20 @@ def test_every_metric_has_its_paragraph():
     heads = [line for line in section.splitlines() if line.startswith("- **")]
     described = [symbol for line in heads for symbol in re.findall(r"\*\*(.+?)\*\*", line)]
     assert sorted(described) == sorted(METRICS)
+
+
+def test_what_the_method_page_points_at_is_there():
+    text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    code = [
+        (f"src/haarmony/{file}", name.split(".")[-1])
+        for file, names in re.findall(r"`([\w/]+\.py): ([\w., ]+)`", text)
+        for name in names.split(", ")
+    ]
+    assert min(len(tests), len(code)) > 40
+    missing = [
+        f"{file}: {name}"
+        for file, name in [*tests, *code]
+        if not re.search(rf"^ *(?:(?:def|class) )?{name}\b", (ROOT / file).read_text("utf-8"), re.MULTILINE)
+    ]
+    assert not missing
