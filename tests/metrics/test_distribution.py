@@ -64,6 +64,16 @@ def test_other_textures_are_farther_than_other_draws():
     assert 1.5 * same < sliced_wasserstein(smoothed, y)
 
 
+def test_speckle_is_not_edges_of_the_same_power():
+    """Coefficients of 48 numbers: dense and Gaussian, or all in one of twelve, of one variance either way."""
+    rng = np.random.default_rng(5)
+    sparse = rng.standard_normal((4000, 48)) * (rng.random((4000, 48)) < 1 / 12) * np.sqrt(12)
+    dense, again = rng.standard_normal((4000, 48)), sparse[rng.permutation(4000)[:2000]]
+    apart, alike = (_sliced(x, sparse, 96, np.random.default_rng(0)) for x in (dense, again))
+    assert apart > 0.25  # |N(0, 1)| against mostly 0, along the axes
+    assert alike < 0.1 * apart
+
+
 @pytest.mark.parametrize(("side", "levels"), [(8, 1), (48, 2), (64, 4), (128, 4)])
 def test_levels_are_as_many_as_the_size_allows(side, levels):
     rng = np.random.default_rng(0)

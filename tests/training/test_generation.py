@@ -138,7 +138,7 @@ def test_channels_of_several_folders_are_joined(recipe, tmp_path):
     assert x.shape == (2, 4, 32, 32)
     assert task.module(x, t, eps)["loss"].item() > 0.1
     scores, total, sheet = task.validate(task.net)
-    assert total == -scores["validation"]["SWD"]
+    assert total == -scores["validation"]["loss"]
     assert sheet.shape == (128, 128, 3)  # the colours alone
 
 

@@ -174,16 +174,16 @@ class Generation:
             )
 
     def validate(self, net: nn.Module) -> tuple[Scores, float, Sheet]:
-        """Scores of so many pictures as the recipe says; the best network's samples are nearest to real ones.
+        """Scores of so many pictures as the recipe says; the best network has the least loss.
 
-        The loss does not decide: it falls with the noise that nobody sees, and on few patients rises early.
+        The distance does not decide: early on, speckle as strong as the pictures' detail has the smaller one.
         """
         count = min(len(self.pictures), self.recipe.validation.pairs)
         picked = self.pictures[np.linspace(0, len(self.pictures) - 1, count).round().astype(int)]
         samples = self._sample(net, max(count, SHOWN))
         scores = self._scores(net, picked, samples)
         shown = samples[:SHOWN, : 3 if samples.shape[1] >= 3 else 1]  # of colour with infrared the colour
-        return scores, -scores["validation"]["SWD"], from_unit(grid(shown), np.dtype(np.uint8))
+        return scores, -scores["validation"]["loss"], from_unit(grid(shown), np.dtype(np.uint8))
 
     def score(self, net: nn.Module) -> Scores:
         return self._scores(net, self.pictures, self._sample(net, len(self.pictures)))
