@@ -129,6 +129,7 @@ def test_only_a_set_that_asks_has_its_targets_raised(recipe_path, tmp_path):
         ('{"grey": {"train": [["0"]]}}', "split 'train' of 'grey' is no list of stems"),
         ('{"grey": {"train": [0]}}', "split 'train' of 'grey' is no list of stems"),
         ('{"grey": {"train": []}}', "split 'train' is empty"),
+        ('{"grey": {"train": ["0", "1", "0"]}}', "split 'train' of 'grey' names 0 twice"),
         ('{"grey": {"train": ["0", "77"]}}', "no pair 77 (1 missing)"),
     ],
 )

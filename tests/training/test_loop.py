@@ -68,9 +68,19 @@ def test_an_existing_run_is_neither_overwritten_nor_resumed_with_another_recipe(
     recipe_path.write_text(recipe_path.read_text().replace("batch = 2", "batch = 3"))
     with pytest.raises(ValueError, match="differs from the recipe"):
         train(recipe_path, out=run, resume=True)
-    with pytest.raises(ValueError, match="no checkpoint to resume"):
+    with pytest.raises(ValueError, match="no checkpoint to resume from; leave out --resume"):
         train(recipe_path, out=tmp_path / "elsewhere", resume=True)
     assert bytes_of(run) == before
+
+
+def test_a_bad_validation_picture_shows_before_the_search(recipe_path, data, tmp_path):
+    """All of the split: what `pairs` leaves out is scored at the end of a run, after hours."""
+    (data / "splits.json").write_text('{"grey": {"train": ["0"], "val": ["1", "2", "3"]}}')
+    path = data / "colour" / "2.png"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"colour/2\.png: is damaged"):
+        train(recipe_path, out=tmp_path / "run", report=lambda line: None)
+    assert not (tmp_path / "run" / "prior").exists()
 
 
 def test_a_damaged_checkpoint_is_one_clear_line(recipe_path, tmp_path):
@@ -162,6 +172,23 @@ def test_a_run_that_diverges_says_so_and_keeps_its_checkpoint(recipe_path, tmp_p
     with pytest.raises(ValueError, match=r"training diverged.* grey 3 is not finite"):
         train(recipe_path, out=run, resume=True, report=lambda line: None)
     assert bytes_of(run) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_log_that_fills_the_disk_is_named(recipe_path, tmp_path):
+    run = tmp_path / "run"
+
+    def fill(line):
+        if line.startswith("validation 2 score"):
+            (path,) = (run / "tensorboard").iterdir()
+            path.unlink()
+            path.symlink_to("/dev/full")
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        train(recipe_path, out=run, report=fill)
+    assert caught.value.filename == str(run / "tensorboard")
+    assert json.loads((run / "checkpoint" / "state.json").read_text())["step"] >= 2
 
 
 def test_a_network_that_no_memory_holds_is_no_mistake_of_the_program(recipe_path, tmp_path, monkeypatch):

@@ -32,6 +32,9 @@ SHIPPED = Path(__file__).parents[2] / "recipes" / "medical.toml"
         ("from_step = 5000", "from_step = 1999", "phases: from_step = 1999 comes after 2000"),
         ("steps = 8000", "steps = 7000", "phases: from_step = 7300 is beyond optimiser.steps = 7000"),
         ("[prior.ascent]", "[prior.ascend]", "prior.ascend: Extra inputs are not permitted"),
+        ('schedule = "cosine"', 'schedule = "linear"\nbeta_1 = 0.9', "diffusion: alpha_bar must fall"),
+        ("share = ", "share = 1e308 #", "data.sets.0.share: Input should be less than or equal to 1000000"),
+        ("candidates = [", "candidates = [] # ", "prior.candidates: no classical fuser"),
         ('"ratio"', '"ratios"', "prior.candidates: unknown classical fuser 'ratios'"),
     ],
 )

@@ -40,6 +40,7 @@ class DiffusionConfig(BaseModel):
             raise ValueError(f"steps = {self.steps} is more than timesteps = {self.timesteps}")
         if self.codec not in CODECS:
             raise ValueError(f"unknown codec '{self.codec}': choose one of {', '.join(sorted(CODECS))}")
+        self.make_schedule()  # says what is wrong with T and β here, where the file is known
         return self
 
     def make_schedule(self) -> Schedule:

@@ -77,6 +77,8 @@ def files(config: DataConfig, pair_set: PairSet, split: str) -> list[jobs.Pair]:
         raise ValueError(f"{path}: no split '{split}' of '{pair_set.split}'") from None
     if not isinstance(stems, list) or not all(isinstance(stem, str) for stem in stems):
         raise ValueError(f"{path}: split '{split}' of '{pair_set.split}' is no list of stems")
+    if twice := [stem for stem, count in Counter(stems).items() if count > 1]:
+        raise ValueError(f"{path}: split '{split}' of '{pair_set.split}' names {twice[0]} twice")
     found = {pair.stem: pair for pair in jobs.pairs(root / pair_set.a, root / pair_set.b).pairs}
     missing = [str(stem) for stem in stems if stem not in found]
     if missing or not stems:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -72,6 +74,7 @@ def train(
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             _open_run(run, recipe, resume=resume)
+            validation.load(recipe)  # what is wrong with it shows now, not after the search or at the end
             find_targets(recipe.data, recipe.prior, run / "prior", report=report)
         else:
             report = _silent
@@ -93,7 +96,7 @@ def _open_run(run: Path, recipe: Recipe, *, resume: bool) -> None:
         checkpoint.recover(run / name)
     exists = (run / "checkpoint").exists()
     if resume and not exists:
-        raise ValueError(f"{run}: no checkpoint to resume from")
+        raise ValueError(f"{run}: no checkpoint to resume from; leave out --resume to begin")
     if exists and not resume:
         raise ValueError(
             f"{run}: holds a run already; go on with --resume, or name another folder with --out"
@@ -203,8 +206,9 @@ class _Main:
 
     def log_terms(self, terms: dict[str, torch.Tensor]) -> None:
         step, of = self.run.state.step, self.run.recipe.optimiser.steps
-        for name, value in terms.items():
-            self.log.add_scalar(f"train/{name}", value.item(), step)
+        with self._logging():
+            for name, value in terms.items():
+                self.log.add_scalar(f"train/{name}", value.item(), step)
         said = " ".join(f"{name} {value.item():.4f}" for name, value in terms.items())
         self.run.report(f"step {step}/{of} {said}")
 
@@ -219,13 +223,15 @@ class _Main:
         assert isinstance(average, FusionNet)
         scores, sheet = validation.score(average, run.recipe, self.pairs)
         total = validation.total(scores, self.maximum)
+        with self._logging():
+            for name, row in scores.items():
+                for metric, value in row.items():
+                    self.log.add_scalar(f"{name}/{metric}", value, step)
+            self.log.add_scalar("validation/score", total, step)
+            self.log.add_image("validation/a, b, fused", sheet, step, dataformats="HW")
         for name, row in scores.items():
-            for metric, value in row.items():
-                self.log.add_scalar(f"{name}/{metric}", value, step)
             said = " ".join(f"{metric} {value:.3f}" for metric, value in row.items())
             run.report(f"validation {step} {name}: {said}")
-        self.log.add_scalar("validation/score", total, step)
-        self.log.add_image("validation/a, b, fused", sheet, step, dataformats="HW")
         other_phase = run.state.best_step <= run.recipe.phase_before(step)  # wanted something else
         best = total if other_phase else max(total, run.state.best_score)
         run.report(f"validation {step} score {total:.4f} (best {best:.4f})")
@@ -241,7 +247,8 @@ class _Main:
     def finish(self) -> None:
         """Score the kept weights on the whole validation split, for the model card; say the peak memory."""
         run = self.run
-        self.log.close()
+        with self._logging():
+            self.log.close()
         net = checkpoint.load_best(self.best, run.recipe.net)
         scores, _ = validation.score(net, run.recipe, validation.load(run.recipe))
         checkpoint.write_json(self.best / "scores.json", scores)
@@ -254,3 +261,12 @@ class _Main:
 
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             run.report(f"peak memory {peak:.2f} GB")
+
+    @contextmanager
+    def _logging(self) -> Iterator[None]:
+        """Around what is written to the log: it fails on a full disk, and does not say where."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or str(self.run.folder / "tensorboard")
+            raise

@@ -55,7 +55,9 @@ class PairSet(_Frozen):
     )
     ascend: bool = Field(False, description="raise this set's targets by prior.ascent")
     target: float = Field(1.0, ge=0, description="weight of this set's targets in the term `target`")
-    share: float = Field(1.0, gt=0, description="how often crops are drawn from it, beside the other sets")
+    share: float = Field(
+        1.0, gt=0, le=1e6, description="how often crops are drawn from it, beside the other sets"
+    )
     margins: dict[Margin, float] = Field(
         default={}, description="margins of the loss terms that are this set's own, in every phase"
     )
@@ -187,6 +189,8 @@ class Recipe(_Frozen):
             raise ValueError(f"data.crop = {crop} is no multiple of {codec.factor * grid}, the padded size")
         if any(pair_set.ascend for pair_set in self.data.sets) and self.prior.ascent is None:
             raise ValueError("data.sets: ascend is set, but there is no table prior.ascent")
+        if not self.prior.candidates:
+            raise ValueError("prior.candidates: no classical fuser")
         losses, least = (self.loss, *(phase.loss for phase in self.phases)), METRICS["VIF"].smallest
         if crop < least and any(loss.vif or loss.vif_floor for loss in losses):
             raise ValueError(f"data.crop = {crop} is too small for loss.vif, which needs {least}")
