@@ -18,6 +18,7 @@ def test_train_hands_its_options_on(run, monkeypatch, tmp_path):
         return tmp_path
 
     monkeypatch.setattr(training, "train", train)
+    (tmp_path / "best").mkdir()
     argv = ("recipe.toml", "--data", "pictures", "--out", "run", "--resume", "--max-time", "90m")
     assert run("train", *argv) == (
         0,

@@ -42,7 +42,8 @@ def train(
     threading.excepthook = _say_no_failed_write
     report = partial(print, flush=True)  # a run's output often goes to a file, read while it grows
     run = train(recipe, data=data, out=out, resume=resume, max_time=max_time, report=report)
-    typer.echo(f"{run}: to use the model, haarmony export {run} -o DIR")
+    if (run / "best").exists():
+        typer.echo(f"{run}: to use the model, haarmony export {run} -o DIR")
 
 
 def _say_no_failed_write(failed: threading.ExceptHookArgs) -> None:

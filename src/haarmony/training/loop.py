@@ -51,11 +51,12 @@ def train(
         data: Data folder in place of the recipe's.
         out: Run directory; runs/NAME by default.
         resume: Go on from the run directory's checkpoint.
-        max_time: Seconds after which to stop with a checkpoint, counting from this call.
+        max_time: Seconds after which to stop with a checkpoint, or in the search for targets with those that
+            are found, counting from this call.
         report: Given one line at a time.
 
     Returns:
-        The run directory; its `best` is what `haarmony export` takes.
+        The run directory; its `best` is what `haarmony export` takes, once there is one.
 
     Raises:
         ValueError: The recipe, the data or the checkpoint is not usable; the run directory holds another run;
@@ -71,13 +72,19 @@ def train(
     AcceleratorState._reset_state()  # else an earlier call in this process would fix the precision for good
     accelerator = Accelerator(mixed_precision=recipe.optimiser.precision, cpu=not torch.cuda.is_available())
     # The main process finds the targets; the others then read what it found.
+    found = True
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             _open_run(run, recipe, resume=resume)
             validation.load(recipe)  # what is wrong with it shows now, not after the search or at the end
-            find_targets(recipe.data, recipe.prior, run / "prior", report=report)
+            until = None if max_time is None else started + max_time
+            found = find_targets(recipe.data, recipe.prior, run / "prior", report=report, until=until)
         else:
             report = _silent
+    if _any(accelerator, not found):
+        minutes = (time.monotonic() - started) / 60
+        report(f"stopped after {minutes:.0f} minutes in the search for targets; the same command goes on")
+        return run
     training = load_training(recipe.data, run / "prior")
     try:
         return _Run(recipe, run, training, accelerator, report).go(resume, started, max_time)
@@ -85,6 +92,14 @@ def train(
         if "out of memory" in str(error) or "allocate memory" in str(error):
             raise MemoryError(str(error)) from error
         raise
+
+
+def _any(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether any process says so, so that all stop at the same place."""
+    if accelerator.num_processes == 1:
+        return flag
+    flags = torch.tensor([float(flag)], device=accelerator.device)
+    return bool(accelerator.reduce(flags, "sum") > 0)
 
 
 def _silent(line: str) -> None:
@@ -157,7 +172,8 @@ class _Run:
             self.state = replace(self.state, step=step + 1, seconds=spent + time.monotonic() - started)
             if main is not None and (step + 1) % LOG_EVERY == 0:
                 main.log_terms({**terms, "norm": norm})
-            out_of_time = self._any(max_time is not None and time.monotonic() - started >= max_time)
+            late = max_time is not None and time.monotonic() - started >= max_time
+            out_of_time = _any(self.accelerator, late)
             if main is not None and ((step + 1) % every == 0 or step + 1 == config.steps or out_of_time):
                 main.validate()
                 checkpoint.save(self.folder / "checkpoint", *self._saved(), self.state)
@@ -185,13 +201,6 @@ class _Run:
         device = self.accelerator.device
         pictures = [torch.from_numpy(getattr(batch, field.name)).to(device) for field in fields(batch)]
         return [*pictures, torch.from_numpy(t), torch.from_numpy(eps).to(device)]
-
-    def _any(self, flag: bool) -> bool:
-        """Whether any process says so, so that all leave the loop at the same step."""
-        if self.accelerator.num_processes == 1:
-            return flag
-        flags = torch.tensor([float(flag)], device=self.accelerator.device)
-        return bool(self.accelerator.reduce(flags, "sum") > 0)
 
 
 class _Main:
