@@ -14,15 +14,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ValidationError
 
 from haarmony import settings
+from haarmony.cli import answer
 from haarmony.nets import FusionNet
 from haarmony.training import checkpoint, train, validation
 from haarmony.training.loop import LOG_EVERY
@@ -52,6 +56,13 @@ SAMPLED = 12
 """Pairs of each set that are sampled in many steps."""
 
 
+class Done(BaseModel):
+    """What a trained variant leaves in its folder, as done.json."""
+
+    steps: int
+    scores: validation.Scores
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", type=Path)
@@ -62,6 +73,8 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := [name for name in options.only if name not in VARIANTS]:
         parser.error(f"unknown variant '{unknown[0]}': choose of {', '.join(VARIANTS)}")
+    if not 0 < options.minutes < math.inf:
+        parser.error(f"argument --minutes: {options.minutes:g} is not above 0")
 
     recipe = settings.load(options.recipe, Recipe)
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": str(options.data)})})
@@ -76,8 +89,8 @@ def main() -> None:
         raise SystemExit(f"no table yet, {options.out} lacks: {', '.join(missing)}")
     rows: dict[str, tuple[int, validation.Scores]] = {}
     for name, folder in folders.items():
-        done = json.loads((folder / "done.json").read_text())
-        rows[name] = done["steps"], done["scores"]
+        done = what_is_done(folder / "done.json", recipe)
+        rows[name] = done.steps, done.scores
     show(rows)
     print(f"\nThe full network on {SAMPLED} pairs of each set, sampled otherwise:")
     net = checkpoint.load_best(folders[FULL] / "best", FusionNet(recipe.net))
@@ -103,6 +116,17 @@ def changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     return recipe.model_copy(update=update)
 
 
+def what_is_done(path: Path, recipe: Recipe) -> Done:
+    """Read done.json; a ValueError names it if it is damaged or of a recipe with other sets."""
+    try:
+        done = Done.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"{path}: no scores of a variant ({error.errors()[0]['msg']})") from None
+    if sorted(done.scores) != sorted(pair_set.name for pair_set in recipe.data.sets):
+        raise ValueError(f"{path}: scores of {', '.join(done.scores)}, which are not the recipe's sets")
+    return done
+
+
 def trained(recipe: Recipe, folder: Path, prior: Path, seconds: float) -> None:
     """Train for `seconds`, targets and validation left out, and leave the scores in FOLDER/done.json."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -114,7 +138,7 @@ def trained(recipe: Recipe, folder: Path, prior: Path, seconds: float) -> None:
         shutil.copytree(folder / "prior", prior, dirs_exist_ok=True)  # another command may be at it too
     run(recipe, folder, steps, report=print)
     scores = json.loads((folder / "best" / "scores.json").read_text())
-    (folder / "done.json").write_text(json.dumps({"steps": steps, "scores": scores}))
+    checkpoint.write_json(folder / "done.json", {"steps": steps, "scores": scores})
 
 
 def seconds_a_step(recipe: Recipe, folder: Path) -> float:
@@ -172,4 +196,4 @@ def show(rows: dict[str, tuple[int, validation.Scores]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(answer(main))

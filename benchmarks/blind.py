@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import string
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +20,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from haarmony import Fuser, settings
+from haarmony.cli import answer
 from haarmony.compare import methods
 from haarmony.io import from_unit, read, to_unit
+from haarmony.training.checkpoint import replacing_folder
 from haarmony.training.data import files
 from haarmony.training.recipe import Recipe
 
@@ -37,26 +40,41 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--methods", type=lambda text: text.split(","), default="haarmony,maximum,laplacian")
     options = parser.parse_args()
+    if options.pairs < 1 or options.seed < 0:
+        name, number = ("pairs", options.pairs) if options.pairs < 1 else ("seed", options.seed)
+        parser.error(f"argument --{name}: {number} is too small")
+    if twice := [name for name in options.methods if options.methods.count(name) > 1]:
+        parser.error(f"argument --methods: '{twice[0]}' is named twice")
+    if options.out.exists():
+        parser.error(f"argument -o: {options.out} exists already; name a folder that does not")
+    with replacing_folder(options.out) as part:  # sheets without their key are worth nothing
+        count = make(part, options.data, options.methods, pairs=options.pairs, seed=options.seed)
+    print(f"{options.out}: {count} sheets; key.json says which is which")
 
-    rng, key = np.random.default_rng(options.seed), []
-    options.out.mkdir(parents=True)
+
+def make(out: Path, root: Path, names: list[str], *, pairs: int, seed: int) -> int:
+    """Write the sheets of every set's pairs and their key; returns how many sheets."""
+    rng, key = np.random.default_rng(seed), []
     for model in ("medical", "infrared"):
         recipe = settings.load(RECIPES / f"{model}.toml", Recipe)
-        data = recipe.data.model_copy(update={"root": str(options.data)})
+        data = recipe.data.model_copy(update={"root": str(root)})
         fusers: dict[str, Callable[..., np.ndarray]] = {
             name: Fuser(model) if name == "haarmony" else methods.fuser(methods.find([name])[0])
-            for name in options.methods
+            for name in names
         }
         for pair_set in data.sets:
             found = files(data, pair_set, "val")
-            for i in rng.choice(len(found), min(options.pairs, len(found)), replace=False):
+            for i in rng.choice(len(found), min(pairs, len(found)), replace=False):
                 a, b = read(found[i].a).pixels, read(found[i].b).pixels
-                order = [options.methods[j] for j in rng.permutation(len(fusers))]
+                order = [names[j] for j in rng.permutation(len(fusers))]
                 key.append({"set": pair_set.name, "stem": found[i].stem, "order": order})
-                shown = sheet([a, b], [fusers[name](a, b) for name in order])
-                shown.save(options.out / f"{len(key):02d}.png")
-    (options.out / "key.json").write_text(json.dumps(key, indent=1))
-    print(f"{options.out}: {len(key)} sheets; key.json says which is which")
+                try:
+                    shown = sheet([a, b], [fusers[name](a, b) for name in order])
+                except ValueError as error:
+                    raise ValueError(f"{found[i].a} with {found[i].b}: {error}") from None
+                shown.save(out / f"{len(key):02d}.png")
+    (out / "key.json").write_text(json.dumps(key, indent=1))
+    return len(key)
 
 
 def sheet(sources: list[np.ndarray], fused: list[np.ndarray]) -> Image.Image:
@@ -81,4 +99,4 @@ def _coloured(pixels: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(answer(main))

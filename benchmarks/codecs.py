@@ -135,7 +135,7 @@ def trained(recipe: Recipe, folder: Path, prior: Path, seconds: float) -> None:
     folder.mkdir()
     if prior.exists():  # all rows share their targets
         shutil.copytree(prior, folder / "prior")
-    prepare(recipe, folder, report=print)
+    prepare(recipe, folder, report=print, until=None)
     if not prior.exists():
         shutil.copytree(folder / "prior", prior)
     steps = max(1, round(seconds / seconds_a_step(recipe, folder)))

@@ -11,6 +11,7 @@ pixels, in percent, that lie more than 2 % of full scale outside the 3×3 range 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from haarmony import Fuser, jobs, metrics, settings
+from haarmony.cli import answer
 from haarmony.colour import to_luma
 from haarmony.io import from_unit, read, to_unit
 from haarmony.support import span
@@ -35,18 +37,23 @@ def main() -> None:
     parser.add_argument("--steps", type=lambda text: [int(n) for n in text.split(",")], default=[])
     parser.add_argument("--pairs", type=int, help="score only N pairs of each set, evenly spaced")
     options = parser.parse_args()
+    if options.pairs is not None and options.pairs < 1:
+        parser.error(f"argument --pairs: {options.pairs} is not above 0")
 
-    print("| set | pairs | method | " + " | ".join(COLUMNS) + " | function | outside |")
-    print("|---" * (len(COLUMNS) + 5) + "|")
+    sets = []
     for model in options.models:
         recipe = settings.load(RECIPES / f"{model}.toml", Recipe)
         data = recipe.data.model_copy(update={"root": str(options.data)})
         fuser = Fuser(model)
         rows: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"pixel-wise maximum": _maximum}
         for steps in options.steps or [fuser.card.diffusion.steps]:
+            fuser.check_steps(steps)
             rows[f"Haarmony, {steps} steps"] = partial(fuser, steps=steps)
-        for pair_set in data.sets:
-            show(pair_set, files(data, pair_set, "val"), rows, most=options.pairs)
+        sets += [(pair_set, files(data, pair_set, "val"), rows) for pair_set in data.sets]
+    print("| set | pairs | method | " + " | ".join(COLUMNS) + " | function | outside |")
+    print("|---" * (len(COLUMNS) + 5) + "|")
+    for pair_set, found, rows in sets:
+        show(pair_set, found, rows, most=options.pairs)
 
 
 def show(
@@ -61,8 +68,11 @@ def show(
     scores: dict[str, list[list[float]]] = {name: [] for name in rows}
     for i in picked:
         a, b = read(found[i].a).pixels, read(found[i].b).pixels
-        for name, fuse in rows.items():
-            scores[name].append(_score(fuse(a, b), a, b))
+        try:
+            for name, fuse in rows.items():
+                scores[name].append(_score(fuse(a, b), a, b))
+        except ValueError as error:
+            raise ValueError(f"{found[i].a} with {found[i].b}: {error}") from None
     for name, each in scores.items():
         sd, sf, *others, function, outside = np.mean(each, axis=0)
         cells = [pair_set.name, str(len(picked)), name, f"{sd:.1f}", f"{sf:.1f}"]
@@ -89,4 +99,4 @@ def _score(fused: np.ndarray, a: np.ndarray, b: np.ndarray) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(answer(main))

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from haarmony import Fuser, write
+from haarmony import Fuser, weights, write
+from haarmony.cli import answer
 from haarmony.engine import Engine
 from haarmony.phantom import head
 
@@ -29,6 +30,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=9)
     options = parser.parse_args()
+    for name in ("threads", "repeats"):
+        if (number := getattr(options, name)) < 1:
+            parser.error(f"argument --{name}: {number} is not above 0")
+    weights.load_card(weights.find(options.model))
     print(f"{options.threads} threads on {os.cpu_count()} cores, medians of {options.repeats}")
     # A child's peak memory starts from its parent's, so the commands come while this one is small.
     _commands(options.model, options.repeats)
@@ -97,10 +102,12 @@ def _command(command: list[str], folder: str) -> tuple[float, float]:
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode > 0:  # it has said why
+        raise SystemExit(process.returncode)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
     return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(answer(main))

@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
+import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from pydantic import TypeAdapter, ValidationError
 
 from haarmony import settings
+from haarmony.cli import answer
 from haarmony.compare.style import INK, MUTED, PALETTE, svg
+from haarmony.io import replacing
 from haarmony.training import train
 from haarmony.training.recipe import Phase, Recipe
 from haarmony.training.validation import Scores
@@ -36,23 +41,59 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--learning-rate", type=float, default=4e-4)
     options = parser.parse_args()
+    for weight in options.weights:
+        if not 0 <= weight < math.inf:
+            parser.error(f"argument --weights: {weight:g} is no weight from 0 up")
+        if options.run.resolve().is_relative_to((options.out / f"{weight:g}").resolve()):
+            parser.error(f"argument -o: {options.out / f'{weight:g}'} is or holds the run itself")
+    if options.steps < 1:
+        parser.error(f"argument --steps: {options.steps} is not above 0")
+    if not 0 < options.learning_rate < math.inf:
+        parser.error(f"argument --learning-rate: {options.learning_rate:g} is not above 0")
 
+    recipe = finished(options.run)
     options.out.mkdir(parents=True, exist_ok=True)
     rows: dict[float, Scores] = {}
     for weight in options.weights:
         folder = options.out / f"{weight:g}"
         if not (folder / "best" / "done").exists():
-            trained_on(options.run, folder, weight, options.steps, options.learning_rate)
-        rows[weight] = json.loads((folder / "best" / "scores.json").read_text())
+            trained_on(options.run, recipe, folder, weight, options.steps, options.learning_rate)
+        rows[weight] = scores_in(folder / "best" / "scores.json", recipe)
     show(rows)
-    (options.out / "tradeoff.svg").write_bytes(drawn(rows))
+    with replacing(options.out / "tradeoff.svg") as file:
+        file.write(drawn(rows))
 
 
-def trained_on(run: Path, folder: Path, weight: float, steps: int, rate: float) -> None:
+def finished(run: Path) -> Recipe:
+    """The recipe of a run that is done and has what is drawn; a ValueError says what it lacks."""
+    recipe, path = settings.load(run / "recipe.toml", Recipe), run / "checkpoint" / "state.json"
+    try:
+        step = int(json.loads(path.read_bytes())["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not the state of a run ({error})") from None
+    if step != recipe.optimiser.steps:
+        raise ValueError(f"{run}: not finished, at step {step} of {recipe.optimiser.steps}")
+    if not any(pair_set.functional for pair_set in recipe.data.sets):
+        raise ValueError(f"{run / 'recipe.toml'}: no set is functional, so nothing conflicts with the scores")
+    return recipe
+
+
+def scores_in(path: Path, recipe: Recipe) -> Scores:
+    """Read scores.json; a ValueError names it if it is damaged or of a run of other sets."""
+    try:
+        scores = TypeAdapter(Scores).validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"{path}: no table of scores ({error.errors()[0]['msg']})") from None
+    if sorted(scores) != sorted(pair_set.name for pair_set in recipe.data.sets):
+        raise ValueError(f"{path}: scores of {', '.join(scores)}, which are not the run's sets")
+    return scores
+
+
+def trained_on(run: Path, recipe: Recipe, folder: Path, weight: float, steps: int, rate: float) -> None:
     """Train `steps` more steps from a copy of the run under another weight."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("best", "tensorboard"))
-    recipe = settings.load(run / "recipe.toml", Recipe)
+    for name in ("checkpoint", "prior"):  # not all of it: FOLDER may lie in the run
+        shutil.copytree(run / name, folder / name)
     last = recipe.optimiser.steps
     loss = recipe.loss_at(last).model_copy(update={"rank": weight})
     update = {
@@ -61,9 +102,6 @@ def trained_on(run: Path, folder: Path, weight: float, steps: int, rate: float) 
         "validation": recipe.validation.model_copy(update={"every": last + steps}),
     }
     settings.dump(folder / "recipe.toml", recipe.model_copy(update=update))
-    state = json.loads((folder / "checkpoint" / "state.json").read_text())
-    if state["step"] != last:
-        raise SystemExit(f"{run}: not finished, at step {state['step']} of {last}")
     train(folder / "recipe.toml", out=folder, resume=True)
     (folder / "best" / "done").touch()
 
@@ -96,4 +134,4 @@ def drawn(rows: dict[float, Scores]) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(answer(main))

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from scipy import ndimage
 
 from haarmony import Fuser, Picture, fuse, metrics
 from haarmony.colour import luma
@@ -228,3 +229,30 @@ def test_validation_pairs_beat_the_maximum(model, shared):
         assert gain["SCD"] > 0, pair_set.name
         assert gain["SSIM"] > -0.01, pair_set.name
         assert gain.get("function", 0) > -0.02, pair_set.name
+
+
+def test_a_border_is_what_the_picture_mirrored_would_show(fuser):
+    rng = np.random.default_rng(5)
+    a, b = rng.random((2, 64, 96), dtype=np.float32)
+    config, wide = fuser.card.diffusion, [np.pad(x, 16, mode="symmetric") for x in (a, b)]
+    fused = fuse_luma(fuser._engine, config.model_copy(update={"border": 16}), a, b)
+    assert_array_equal(fused, fuse_luma(fuser._engine, config, *wide)[16:-16, 16:-16])
+
+
+def test_infrared_draws_no_checkerboard():
+    """Finest diagonal detail nearby, of either source, bounds the fused picture's, at the edges as well."""
+    rng = np.random.default_rng(6)
+    a, b = (ndimage.gaussian_filter(rng.random((48, 80)), 3) for _ in range(2))
+    a, b = ((x - x.min()) / np.ptp(x) for x in (a, b))
+
+    def excess(f):
+        of_f, of_a, of_b = (
+            np.abs(x[::2, ::2] - x[::2, 1::2] - x[1::2, ::2] + x[1::2, 1::2]) / 2 for x in (f, a, b)
+        )
+        most = ndimage.maximum_filter(np.maximum(of_a, of_b), size=3, mode="nearest")
+        return np.percentile(of_f - most, 99)
+
+    infrared = Fuser("infrared")
+    free = infrared.card.diffusion.model_copy(update={"diagonal": False, "border": 0})
+    assert excess(infrared(a, b)) < 1.5 / 255
+    assert excess(fuse_luma(infrared._engine, free, a, b)) > 15 / 255  # what the network draws by itself

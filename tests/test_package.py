@@ -25,9 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A part may import its own layer and those before it.
 LAYERS = (
-    {"settings", "support", "io", "colour", "anatomy", "phantom", "classical", "sheet"}
+    {"settings", "codec", "support", "io", "colour", "anatomy", "phantom", "classical", "sheet"}
     | {"digests", "journal", "workers"},
-    {"diffusion", "codec", "metrics"},
+    {"diffusion", "metrics"},
     {"weights", "nets"},
     {"engine", "engine_torch"},
     {"fuser", "jobs"},

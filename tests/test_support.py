@@ -52,3 +52,28 @@ def test_torch_and_numpy_agree(dtype):
     got = project(*(torch.from_numpy(x) for x in (f, a, b)), margin=0.01)
     assert expected.dtype == dtype
     np.testing.assert_array_equal(got.numpy(), expected)
+
+
+def test_no_checkerboard_but_where_the_sources_have_one():
+    rng = np.random.default_rng(3)
+    a, b = rng.random((2, 16, 24))
+    board = (np.indices((16, 24)).sum(0) % 2).astype(float)
+    a[:, :10], b[:, :10] = 0.2, 0.9
+    f = np.where(np.arange(24) < 8, board, np.minimum(a, b))
+    held = project(f, a, b, margin=0.0, diagonal=True)
+    np.testing.assert_allclose(held[:, :8], 0.5)  # its mean, which lies between both
+    np.testing.assert_array_equal(project(f, a, b, margin=0.0)[:, :8], np.where(board, 0.9, 0.2)[:, :8])
+
+    def diagonal(x):
+        return np.abs(x[::2, ::2] - x[::2, 1::2] - x[1::2, ::2] + x[1::2, 1::2]) / 2
+
+    most = ndimage.maximum_filter(np.maximum(diagonal(a), diagonal(b)), size=3, mode="nearest")
+    wild = project(0.3 + 0.4 * rng.random((16, 24)), a, b, margin=1.0, diagonal=True)  # no span
+    assert (diagonal(wild) <= most + 1e-12).all()
+
+
+def test_diagonal_detail_of_the_sources_own_is_left_alone():
+    rng = np.random.default_rng(4)
+    a, b = rng.random((2, 16, 16))
+    for f in (a, b, (a + b) / 2):
+        np.testing.assert_allclose(project(f, a, b, margin=0.0, diagonal=True), f, rtol=0, atol=1e-15)

@@ -231,9 +231,10 @@ def fuse_luma(
     """
     height, width = a.shape
     codec = config.make_codec() if codec is None else codec
-    a, b = (pad(x, codec.factor * config.grid) for x in (a, b))
+    a, b = (pad(x, codec.factor * config.grid, border=config.border) for x in (a, b))
     condition = engine.encode(*(codec.encode(to_latent(x)) for x in (a, b, np.maximum(a, b))))
     fused = a
+    inside = (0, 0, slice(config.border, config.border + height), slice(config.border, config.border + width))
 
     def denoise(z_t: np.ndarray, t: int) -> np.ndarray:
         return engine.denoise(z_t, condition, np.array([t]))
@@ -241,7 +242,7 @@ def fuse_luma(
     def refine(x_0: np.ndarray, t: int) -> np.ndarray:
         nonlocal fused
         refined = from_latent(codec.decode(engine.refine(x_0, condition, np.array([t]))))
-        fused = project(refined, a, b, margin=config.margin)
+        fused = project(refined, a, b, margin=config.margin, diagonal=config.diagonal)
         return codec.encode(to_latent(fused))
 
     rng = np.random.default_rng(seed)
@@ -262,8 +263,8 @@ def fuse_luma(
     )
     for i, _, _, _ in trajectory:
         if callback is not None:
-            callback(i + 1, total, fused[0, 0, :height, :width])
-    return fused[0, 0, :height, :width]
+            callback(i + 1, total, fused[inside])
+    return fused[inside]
 
 
 def fuse_colour(
@@ -327,6 +328,7 @@ def from_latent(x: Any) -> Any:
     return (x + 1) / 2
 
 
-def pad(x: np.ndarray, multiple: int) -> np.ndarray:
-    """(H, W) to float32 (1, 1, H', W'), both multiples of `multiple`, mirrored at the far edges."""
-    return np.pad(x, [(0, -n % multiple) for n in x.shape], mode="symmetric").astype(np.float32)[None, None]
+def pad(x: np.ndarray, multiple: int, *, border: int = 0) -> np.ndarray:
+    """(H, W) to float32 (1, 1, H', W'), both multiples of `multiple`, mirrored at the edges."""
+    wide = [(border, border + -(n + 2 * border) % multiple) for n in x.shape]
+    return np.pad(x, wide, mode="symmetric").astype(np.float32)[None, None]

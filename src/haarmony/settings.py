@@ -32,9 +32,8 @@ def load(path: Path, kind: type[Settings]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ValueError(
-            f"{path}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}"
-        ) from None
+        problem = " ".join(first["msg"].removeprefix("Value error, ").split())  # it may hold an array
+        raise ValueError(f"{path}: {key + ': ' if key else ''}{problem}") from None
 
 
 def dump(path: Path, content: BaseModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def test_train_hands_its_options_on(run, monkeypatch, tmp_path):
         return tmp_path
 
     monkeypatch.setattr(training, "train", train)
+    (tmp_path / "best").mkdir()
     argv = ("recipe.toml", "--data", "pictures", "--out", "run", "--resume", "--max-time", "90m")
     assert run("train", *argv) == (
         0,
@@ -56,6 +58,25 @@ def test_a_recipe_that_is_none(run, monkeypatch, tmp_path, recipe, says):
     assert (code, out, len(err)) == (2, [], 1)
     assert says in err[0]
     assert not Path("run").exists()
+
+
+def test_a_log_that_fills_the_disk_is_one_line(run, monkeypatch):
+    """The log's thread fails first, then training; the traceback of the one would hide the other's line."""
+    full = OSError(28, "No space left on device", "run/tensorboard")
+
+    def train(recipe: Path, **options: object) -> Path:
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+        raise full
+
+    def write() -> None:
+        raise full
+
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    monkeypatch.setattr(training, "train", train)
+    says = ["haarmony: run/tensorboard: no space left on device"]
+    assert run("train", "recipe.toml") == (2, [], says)
 
 
 def test_nothing_to_export(run, monkeypatch, tmp_path):

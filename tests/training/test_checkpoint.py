@@ -52,6 +52,13 @@ def test_a_damaged_state_is_refused(tmp_path, state):
         checkpoint.load(tmp_path / "c", *trained(0))
 
 
+def test_what_is_wrong_with_the_state_is_said(tmp_path):
+    checkpoint.save(tmp_path / "c", *trained(0), State(step=3))
+    (tmp_path / "c/state.json").write_text('{"step": -1}')
+    with pytest.raises(ValueError, match=r"\(state\.json: step: Input should be greater than or equal to 0"):
+        checkpoint.load(tmp_path / "c", *trained(0))
+
+
 def test_a_crash_while_writing_leaves_the_old_one(tmp_path, monkeypatch):
     checkpoint.save(tmp_path / "c", *trained(0), State(step=1))
 
@@ -82,7 +89,14 @@ def test_a_full_disk_is_an_os_error_and_leaves_the_old_one(tmp_path, monkeypatch
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c"]
 
 
-@pytest.mark.parametrize("moments", [{}, {"0.step": torch.tensor(1.0), "0.exp_avg": torch.zeros(7)}])
+@pytest.mark.parametrize(
+    "moments",
+    [
+        {},
+        {"0.step": torch.tensor(1.0), "0.exp_avg": torch.zeros(7)},
+        {"0.step": torch.tensor(1.0), "0.exp_avg": torch.zeros(2, 3)},  # else a KeyError in the next step
+    ],
+)
 def test_moments_of_another_network_are_refused(tmp_path, moments):
     checkpoint.save(tmp_path / "c", *trained(0), State())
     save_file(moments, tmp_path / "c" / "optimiser.safetensors")

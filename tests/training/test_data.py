@@ -107,6 +107,17 @@ def test_a_long_search_says_how_far_it_is(recipe_path, tmp_path, monkeypatch):
     assert lines[:4] == [*(f"prior grey: {i} of 3 pairs" for i in (1, 2, 3)), "prior grey: maximum 3"]
 
 
+def test_a_search_whose_time_is_up_keeps_what_it_found_and_goes_on(recipe_path, tmp_path):
+    recipe, out, lines = settings.load(recipe_path, Recipe), tmp_path / "prior", []
+    assert not find_targets(recipe.data, recipe.prior, out, report=lines.append, until=0.0)
+    assert lines == ["prior grey: 1 of 3 pairs"]
+    assert len(list((out / "grey").glob("*.png"))) >= 1
+    while not find_targets(recipe.data, recipe.prior, out, report=lines.append, until=0.0):
+        assert len(lines) < 10
+    assert lines[-1] == "prior uptake: maximum 3"
+    assert find_targets(recipe.data, recipe.prior, out, report=lines.append, until=0.0)  # costs no time
+
+
 def test_only_a_set_that_asks_has_its_targets_raised(recipe_path, tmp_path):
     recipe = settings.load(recipe_path, Recipe)
     first, second = recipe.data.sets
@@ -129,6 +140,7 @@ def test_only_a_set_that_asks_has_its_targets_raised(recipe_path, tmp_path):
         ('{"grey": {"train": [["0"]]}}', "split 'train' of 'grey' is no list of stems"),
         ('{"grey": {"train": [0]}}', "split 'train' of 'grey' is no list of stems"),
         ('{"grey": {"train": []}}', "split 'train' is empty"),
+        ('{"grey": {"train": ["0", "1", "0"]}}', "split 'train' of 'grey' names 0 twice"),
         ('{"grey": {"train": ["0", "77"]}}', "no pair 77 (1 missing)"),
     ],
 )

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import IMAGES, Event
 from haarmony import Fuser, settings
 from haarmony.engine_torch import TorchEngine
 from haarmony.training import fusion, loop, train, validation
+from haarmony.training.data import find_targets
 from haarmony.training.export import export
 from haarmony.training.recipe import Recipe
 from haarmony.weights import load_card
@@ -26,6 +27,17 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
+def whole(recipe_path, run, *, report=lambda line: None):
+    return train(recipe_path, out=run, report=report)
+
+
+def one_step(recipe_path, run, *, report=lambda line: None):
+    """A run that stopped after its first step, its targets found before."""
+    recipe = settings.load(recipe_path, Recipe)
+    find_targets(recipe.data, recipe.prior, run / "prior", report=lambda line: None)
+    return train(recipe_path, out=run, max_time=1e-6, report=report)
+
+
 def bytes_of(run):
     names = ("model", "average", "optimiser")
     return [(run / "checkpoint" / f"{name}.safetensors").read_bytes() for name in names]
@@ -35,7 +47,7 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(recipe_path, tmp_path)
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     train(recipe_path, out=unbroken, report=lambda line: None)
     lines = []
-    train(recipe_path, out=broken, max_time=1e-6, report=lines.append)
+    one_step(recipe_path, broken, report=lines.append)
     assert any("stopped after" in line and "at step 1" in line for line in lines)
     assert bytes_of(broken) != bytes_of(unbroken)
     train(recipe_path, out=broken, resume=True, report=lambda line: None)
@@ -60,21 +72,42 @@ def test_run_directory_holds_what_rebuilds_the_model(recipe_path, tmp_path):
     assert all(torch.isfinite(value).all() for value in weights.values())
 
 
+def test_time_that_is_up_in_the_search_stops_there_and_the_same_command_goes_on(recipe_path, tmp_path):
+    run, lines = tmp_path / "run", []
+    assert train(recipe_path, out=run, max_time=1e-6, report=lines.append) == run
+    assert lines[-1].endswith("in the search for targets; the same command goes on")
+    assert not (run / "checkpoint").exists()
+    while not (run / "checkpoint").exists():
+        train(recipe_path, out=run, max_time=1e-6, report=lines.append)
+        assert len(lines) < 50
+    assert any("stopped after" in line and "at step 1" in line for line in lines)
+
+
 def test_an_existing_run_is_neither_overwritten_nor_resumed_with_another_recipe(recipe_path, tmp_path):
-    run = train(recipe_path, out=tmp_path / "run", max_time=1e-6, report=lambda line: None)
+    run = one_step(recipe_path, tmp_path / "run")
     before = bytes_of(run)
     with pytest.raises(ValueError, match="holds a run already"):
         train(recipe_path, out=run)
     recipe_path.write_text(recipe_path.read_text().replace("batch = 2", "batch = 3"))
     with pytest.raises(ValueError, match="differs from the recipe"):
         train(recipe_path, out=run, resume=True)
-    with pytest.raises(ValueError, match="no checkpoint to resume"):
+    with pytest.raises(ValueError, match="no checkpoint to resume from; leave out --resume"):
         train(recipe_path, out=tmp_path / "elsewhere", resume=True)
     assert bytes_of(run) == before
 
 
+def test_a_bad_validation_picture_shows_before_the_search(recipe_path, data, tmp_path):
+    """All of the split: what `pairs` leaves out is scored at the end of a run, after hours."""
+    (data / "splits.json").write_text('{"grey": {"train": ["0"], "val": ["1", "2", "3"]}}')
+    path = data / "colour" / "2.png"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"colour/2\.png: is damaged"):
+        train(recipe_path, out=tmp_path / "run", report=lambda line: None)
+    assert not (tmp_path / "run" / "prior").exists()
+
+
 def test_a_damaged_checkpoint_is_one_clear_line(recipe_path, tmp_path):
-    run = train(recipe_path, out=tmp_path / "run", max_time=1e-6, report=lambda line: None)
+    run = one_step(recipe_path, tmp_path / "run")
     path = run / "checkpoint" / "average.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="not a checkpoint of this recipe"):
@@ -98,7 +131,7 @@ def test_the_average_is_exponential(recipe_path, tmp_path):
     """After the second step it is ema · θ_1 + (1 − ema) · θ_2."""
     text = recipe_path.read_text().replace("steps = 4", "steps = 2").replace("warmup = 2", "ema = 0.75")
     recipe_path.write_text(text)
-    run = train(recipe_path, out=tmp_path / "run", max_time=1e-6, report=lambda line: None)
+    run = one_step(recipe_path, tmp_path / "run")
     first = load_file(run / "checkpoint" / "model.safetensors")
     train(recipe_path, out=run, resume=True, report=lambda line: None)
     second, average = (load_file(run / "checkpoint" / f"{name}.safetensors") for name in ("model", "average"))
@@ -132,17 +165,17 @@ def test_a_stop_does_not_change_which_validation_is_kept(recipe_path, tmp_path, 
     totals = {"unbroken": iter([1.0, 2.0]), "broken": iter([9.0, 1.0, 2.0])}
     for name, each in totals.items():
         monkeypatch.setattr(validation, "total", lambda scores, maximum, each=each: next(each))
-        run, stop = tmp_path / name, 1e-6 if name == "broken" else None
-        train(recipe_path, out=run, max_time=stop, report=lambda line: None)
+        run, begin = tmp_path / name, one_step if name == "broken" else whole
+        begin(recipe_path, run)
         assert (run / "best" / "model.safetensors").is_file()  # exports, whenever it stopped
     train(recipe_path, out=tmp_path / "broken", resume=True, report=lambda line: None)
     unbroken, broken = (tmp_path / name / "best" / "model.safetensors" for name in totals)
     assert broken.read_bytes() == unbroken.read_bytes()
 
 
-@pytest.mark.parametrize("stop", [1e-6, None], ids=["on the way", "at the end"])
-def test_a_best_that_was_lost_is_made_anew(recipe_path, tmp_path, stop):
-    run = train(recipe_path, out=tmp_path / "run", max_time=stop, report=lambda line: None)
+@pytest.mark.parametrize("begin", [one_step, whole], ids=["on the way", "at the end"])
+def test_a_best_that_was_lost_is_made_anew(recipe_path, tmp_path, begin):
+    run = begin(recipe_path, tmp_path / "run")
     shutil.rmtree(run / "best")
     state = run / "checkpoint" / "state.json"
     state.write_text(json.dumps({**json.loads(state.read_text()), "best_step": 2, "best_score": 99.0}))
@@ -155,13 +188,30 @@ def test_a_best_that_was_lost_is_made_anew(recipe_path, tmp_path, stop):
 
 
 def test_a_run_that_diverges_says_so_and_keeps_its_checkpoint(recipe_path, tmp_path):
-    run = train(recipe_path, out=tmp_path / "run", max_time=1e-6, report=lambda line: None)
+    run = one_step(recipe_path, tmp_path / "run")
     for path in (recipe_path, run / "recipe.toml"):
         path.write_text(re.sub(r"learning_rate = \S+", "learning_rate = 1e30", path.read_text()))
     before = bytes_of(run)
     with pytest.raises(ValueError, match=r"training diverged.* grey 3 is not finite"):
         train(recipe_path, out=run, resume=True, report=lambda line: None)
     assert bytes_of(run) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_log_that_fills_the_disk_is_named(recipe_path, tmp_path):
+    run = tmp_path / "run"
+
+    def fill(line):
+        if line.startswith("validation 2 score"):
+            (path,) = (run / "tensorboard").iterdir()
+            path.unlink()
+            path.symlink_to("/dev/full")
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        train(recipe_path, out=run, report=fill)
+    assert caught.value.filename == str(run / "tensorboard")
+    assert json.loads((run / "checkpoint" / "state.json").read_text())["step"] >= 2
 
 
 def test_a_network_that_no_memory_holds_is_no_mistake_of_the_program(recipe_path, tmp_path, monkeypatch):
@@ -269,7 +319,7 @@ def test_export_refuses_what_is_no_run_and_what_exists(tmp_path):
 
 @pytest.mark.parametrize("scores", ["{", "[1]", '{"grey": {"VIF": "high"}}', 100_000 * "["])
 def test_scores_that_are_none_are_named(recipe_path, tmp_path, scores):
-    run = train(recipe_path, out=tmp_path / "run", max_time=1e-6, report=lambda line: None)
+    run = one_step(recipe_path, tmp_path / "run")
     (run / "best" / "scores.json").write_text(scores)
     with pytest.raises(ValueError, match=r"scores\.json: no table of scores") as caught:
         export(run, tmp_path / "model")

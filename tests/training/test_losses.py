@@ -62,7 +62,7 @@ def test_diff_ifs_terms_are_absolute_and_in_full_scale():
         span=0,
         ssim_range="full",
     )
-    terms = fusion_terms(f, f, a, b, f, config, [SET, SET])
+    terms = fusion_terms(f, f, a, b, f, config=config, sets=[SET, SET])
     of_f, of_a, of_b = (sobel(x).abs().numpy() for x in (f, a, b))
     expected = np.abs(of_f - np.maximum(of_a, of_b)).mean((1, 2, 3))
     np.testing.assert_allclose(terms["gradient"].numpy(), expected, rtol=1e-6)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from haarmony import settings, weights
+from haarmony.nets import NetConfig
 from haarmony.training.recipe import LossConfig, OptimiserConfig, Phase, Recipe
 
 SHIPPED = Path(__file__).parents[2] / "recipes" / "medical.toml"
@@ -32,6 +33,9 @@ SHIPPED = Path(__file__).parents[2] / "recipes" / "medical.toml"
         ("from_step = 5000", "from_step = 1999", "phases: from_step = 1999 comes after 2000"),
         ("steps = 8000", "steps = 7000", "phases: from_step = 7300 is beyond optimiser.steps = 7000"),
         ("[prior.ascent]", "[prior.ascend]", "prior.ascend: Extra inputs are not permitted"),
+        ('schedule = "cosine"', 'schedule = "linear"\nbeta_1 = 0.9', "diffusion: alpha_bar must fall"),
+        ("share = ", "share = 1e308 #", "data.sets.0.share: Input should be less than or equal to 1000000"),
+        ("candidates = [", "candidates = [] # ", "prior.candidates: no classical fuser"),
         ('"ratio"', '"ratios"', "prior.candidates: unknown classical fuser 'ratios'"),
     ],
 )
@@ -115,5 +119,5 @@ def test_a_shipped_recipe_survives_a_round_trip_and_is_its_cards(tmp_path, name)
         "diffusion",
     ):
         assert getattr(recipe, key) == getattr(card, key), key
-    assert recipe.net.model_dump() == card.net
+    assert recipe.net == NetConfig.model_validate(card.net)
     assert {pair_set.name for pair_set in recipe.data.sets} == set(card.scores)

@@ -8,7 +8,7 @@ and 130.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -58,8 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 some pairs failed, 2 a user's mistake, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    return answer(lambda: app(args=arguments, prog_name="haarmony", standalone_mode=False))
+
+
+def answer(work: Callable[[], int | None]) -> int:
+    """Do `work`, a script's say: what goes wrong is said in plain lines; returns `main`'s exit codes."""
     try:
-        status = app(args=arguments, prog_name="haarmony", standalone_mode=False) or 0
+        status = work() or 0
         if status != INTERRUPTED:  # typer's answer to Ctrl-C
             return status
     except (KeyboardInterrupt, typer.Abort):

@@ -63,7 +63,8 @@ def fuse(
 ) -> None:
     """Fuse two aligned pictures, or every pair that two folders hold.
 
-    Files of two folders pair up by their stem; each pair makes OUT/STEM.png. Outputs that exist are skipped.
+    Files of two folders pair up by their stem; each pair makes OUT/STEM.png, where that
+    does not exist yet.
     """
     from haarmony import jobs
 

@@ -21,7 +21,7 @@ def prior(
             metavar="NAME=DIR", help="Another method's results as further candidates; may be repeated."
         ),
     ] = None,
-    more: Annotated[list[str] | None, typer.Argument(metavar="[NAME=DIR]...", hidden=True)] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="NAME=DIR", hidden=True)] = None,
 ) -> None:
     """Find each pair's training target by search.
 

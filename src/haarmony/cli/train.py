@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -38,9 +39,17 @@ def train(
     """Train a model by a recipe; the best checkpoint by validation score is kept."""
     from haarmony.training import train
 
+    threading.excepthook = _say_no_failed_write
     report = partial(print, flush=True)  # a run's output often goes to a file, read while it grows
     run = train(recipe, data=data, out=out, resume=resume, max_time=max_time, report=report)
-    typer.echo(f"{run}: to use the model, haarmony export {run} -o DIR")
+    if (run / "best").exists():
+        typer.echo(f"{run}: to use the model, haarmony export {run} -o DIR")
+
+
+def _say_no_failed_write(failed: threading.ExceptHookArgs) -> None:
+    """The thread that writes the log fails on a full disk; training raises that again and ends by it."""
+    if not isinstance(failed.exc_value, OSError):
+        threading.__excepthook__(failed)
 
 
 def export(

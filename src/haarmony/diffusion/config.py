@@ -24,6 +24,10 @@ class DiffusionConfig(BaseModel):
     autoencoder_channels: int | None = Field(None, ge=1, description="channels of its latent")
     grid: int = Field(8, ge=1, description="the latent's height and width are padded to a multiple of this")
     margin: float = Field(0.015, ge=0, le=1, description="support margin in full scale, see haarmony.support")
+    diagonal: bool = Field(
+        False, description="the finest diagonal detail is held to the sources', see haarmony.support"
+    )
+    border: int = Field(0, ge=0, le=256, description="pixels mirrored around a picture while it is fused")
     timesteps: int = Field(1000, ge=1, description="T")
     schedule: Literal["cosine", "linear"] = "cosine"
     beta_1: float = Field(1e-6, gt=0, lt=1, description="first β of the linear schedule")
@@ -53,6 +57,7 @@ class DiffusionConfig(BaseModel):
             raise ValueError(
                 f"autoencoder and autoencoder_channels belong to codec = '{LEARNT}', which needs both"
             )
+        self.make_schedule()  # says what is wrong with T and β here, where the file is known
         return self
 
     @property

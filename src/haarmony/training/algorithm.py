@@ -88,7 +88,7 @@ class Algorithm1(nn.Module):
         x_0_bar = net.refiner(x_0_tilde, condition, steps).float()  # line 9
 
         raw = from_latent(self.codec.decode(x_0_bar))
-        fused = project(raw, a, b, margin=self.diffusion.margin)
+        fused = project(raw, a, b, margin=self.diffusion.margin, diagonal=self.diffusion.diagonal)
         error = prediction - process.target(kind, x_0, eps, t)
         noise = (error.abs() if self.loss.noise_norm == "l1" else error.square()).flatten(1).mean(1)
         sets = [self.sets[i] for i in of.tolist()]

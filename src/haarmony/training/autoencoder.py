@@ -150,8 +150,9 @@ class AutoencoderTask:
         return scores
 
 
-def prepare(recipe: AutoencoderRecipe, run: Path, *, report: Report) -> None:
+def prepare(recipe: AutoencoderRecipe, run: Path, *, report: Report, until: float | None) -> bool:
     """Nothing."""
+    return True
 
 
 def graphs(net: AutoencoderNet, recipe: AutoencoderRecipe) -> dict[str, Graph]:

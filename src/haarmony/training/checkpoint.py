@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from pydantic import NonNegativeInt, TypeAdapter
+from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -73,9 +73,11 @@ def load(folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.op
         return TypeAdapter(State).validate_python(asdict(State(**state)))
     except Exception as error:
         # Whatever is wrong with the files, to the user it is one thing: this checkpoint cannot be resumed.
-        raise ValueError(
-            f"{folder}: not a checkpoint of this recipe ({str(error).splitlines()[0]})"
-        ) from error
+        problem = str(error).splitlines()[0]
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            problem = f"state.json: {first['loc'][0]}: {first['msg']}"
+        raise ValueError(f"{folder}: not a checkpoint of this recipe ({problem})") from error
 
 
 def _check_moments(entries: dict[int, dict[str, Tensor]], model: nn.Module) -> None:
@@ -84,6 +86,8 @@ def _check_moments(entries: dict[int, dict[str, Tensor]], model: nn.Module) -> N
     for index, moments in entries.items():
         if any(x.ndim and x.shape != weights[index].shape for x in moments.values()):
             raise ValueError(f"moments {index} of the optimiser are another network's")
+        if moments.keys() != {"step", "exp_avg", "exp_avg_sq"}:
+            raise ValueError(f"moments {index} of the optimiser are {', '.join(sorted(moments))}")
     if not entries:
         raise ValueError("the optimiser has no moments")
 

@@ -74,6 +74,8 @@ def stems(path: Path, key: str, split: str) -> list[str]:
         raise ValueError(f"{path}: no split '{split}' of '{key}'") from None
     if not isinstance(found, list) or not all(isinstance(stem, str) for stem in found):
         raise ValueError(f"{path}: split '{split}' of '{key}' is no list of stems")
+    if twice := [stem for stem, count in Counter(found).items() if count > 1]:
+        raise ValueError(f"{path}: split '{split}' of '{key}' names {twice[0]} twice")
     if not found:
         raise ValueError(f"{path}: '{key}': split '{split}' is empty")
     return found
@@ -107,7 +109,9 @@ def load_pair(files: jobs.Pair) -> Pair:
     return Pair(files.stem, a, b)
 
 
-def find_targets(config: DataConfig, search: SearchConfig, out: Path, *, report: Report) -> None:
+def find_targets(
+    config: DataConfig, search: SearchConfig, out: Path, *, report: Report, until: float | None = None
+) -> bool:
     """Line 1 of Algorithm 1: search the targets of every set's training pairs.
 
     Args:
@@ -115,6 +119,10 @@ def find_targets(config: DataConfig, search: SearchConfig, out: Path, *, report:
         search: How targets are chosen.
         out: Folder of the targets, one folder a set in it; what an earlier run found there is used.
         report: Given one line a set, and one every `PATIENCE` seconds meanwhile.
+        until: When to stop, by `time.monotonic`; what is found then stays.
+
+    Returns:
+        Whether every target is there.
 
     Raises:
         ValueError: A pair is not usable.
@@ -131,12 +139,17 @@ def find_targets(config: DataConfig, search: SearchConfig, out: Path, *, report:
             if progress.entry is None:
                 raise progress.error or ValueError(f"{progress.stem}: no target")
             winners[progress.entry.winner] += 1
+            late = until is not None and time.monotonic() >= until
+            if late and progress.scored and progress.done < progress.total:  # what is known costs no time
+                report(f"prior {pair_set.name}: {progress.done} of {progress.total} pairs")
+                return False
             if time.monotonic() - said > PATIENCE:  # raised targets take seconds a pair
                 said = time.monotonic()
                 report(f"prior {pair_set.name}: {progress.done} of {progress.total} pairs")
         report(
             f"prior {pair_set.name}: " + ", ".join(f"{name} {count}" for name, count in winners.most_common())
         )
+    return True
 
 
 def load_training(config: DataConfig, out: Path) -> list[Training]:

@@ -221,10 +221,11 @@ class DifFusion:
         return scores, np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])
 
 
-def prepare(recipe: DifFusionRecipe, run: Path, *, report: Report) -> None:
+def prepare(recipe: DifFusionRecipe, run: Path, *, report: Report, until: float | None) -> bool:
     """Look for stage one, so that its lack shows before pictures are read."""
     load_denoiser(recipe)
     report(f"denoiser: {recipe.denoiser}")
+    return True
 
 
 def build(recipe: DifFusionRecipe) -> DifFusionNet:

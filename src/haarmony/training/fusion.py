@@ -75,10 +75,11 @@ class Fusion:
         return validation.score(net, self.recipe, validation.load(self.recipe), codec=self.module.codec)[0]
 
 
-def prepare(recipe: Recipe, run: Path, *, report: Report) -> None:
+def prepare(recipe: Recipe, run: Path, *, report: Report, until: float | None) -> bool:
     """Line 1 of Algorithm 1, and the codec."""
+    validation.load(recipe)  # what is wrong with it shows now, not after the search or at the end
     bring_codec(recipe.diffusion, run)
-    find_targets(recipe.data, recipe.prior, run / "prior", report=report)
+    return find_targets(recipe.data, recipe.prior, run / "prior", report=report, until=until)
 
 
 def graphs(net: FusionNet, recipe: Recipe) -> dict[str, Graph]:

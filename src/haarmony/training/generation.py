@@ -219,9 +219,10 @@ class Generation:
         return pictures
 
 
-def prepare(recipe: GenerationRecipe, run: Path, *, report: Report) -> None:
+def prepare(recipe: GenerationRecipe, run: Path, *, report: Report, until: float | None) -> bool:
     """The codec."""
     bring_codec(recipe.diffusion, run)
+    return True
 
 
 def graphs(net: UNet, recipe: GenerationRecipe) -> dict[str, Graph]:

@@ -12,9 +12,12 @@ resumed equals an unbroken one.
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,11 +56,12 @@ def train(
         data: Data folder in place of the recipe's.
         out: Run directory; runs/NAME by default.
         resume: Go on from the run directory's checkpoint.
-        max_time: Seconds after which to stop with a checkpoint, counting from this call.
+        max_time: Seconds after which to stop with a checkpoint, or in the search for targets with those that
+            are found, counting from this call.
         report: Given one line at a time.
 
     Returns:
-        The run directory; its `best` is what `haarmony export` takes.
+        The run directory; its `best` is what `haarmony export` takes, once there is one.
 
     Raises:
         ValueError: The recipe, the data or the checkpoint is not usable; the run directory holds another run;
@@ -72,18 +76,32 @@ def train(
     AcceleratorState._reset_state()  # else an earlier call in this process would fix the precision for good
     accelerator = Accelerator(mixed_precision=recipe.optimiser.precision, cpu=not torch.cuda.is_available())
     # The main process finds what training starts from, targets say; the others then read what it found.
+    found = True
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             _open_run(run, recipe, resume=resume)
-            kind.prepare(recipe, run, report=report)
+            until = None if max_time is None else started + max_time
+            found = kind.prepare(recipe, run, report=report, until=until)
         else:
             report = _silent
+    if _any(accelerator, not found):
+        minutes = (time.monotonic() - started) / 60
+        report(f"stopped after {minutes:.0f} minutes in the search for targets; the same command goes on")
+        return run
     try:
         return _Run(recipe, run, kind.task(recipe, run), accelerator, report).go(resume, started, max_time)
     except RuntimeError as error:  # torch's word for no memory, on a GPU and on a CPU
         if "out of memory" in str(error) or "allocate memory" in str(error):
             raise MemoryError(str(error)) from error
         raise
+
+
+def _any(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether any process says so, so that all stop at the same place."""
+    if accelerator.num_processes == 1:
+        return flag
+    flags = torch.tensor([float(flag)], device=accelerator.device)
+    return bool(accelerator.reduce(flags, "sum") > 0)
 
 
 def _silent(line: str) -> None:
@@ -95,7 +113,7 @@ def _open_run(run: Path, recipe: BaseRecipe, *, resume: bool) -> None:
         checkpoint.recover(run / name)
     exists = (run / "checkpoint").exists()
     if resume and not exists:
-        raise ValueError(f"{run}: no checkpoint to resume from")
+        raise ValueError(f"{run}: no checkpoint to resume from; leave out --resume to begin")
     if exists and not resume:
         raise ValueError(
             f"{run}: holds a run already; go on with --resume, or name another folder with --out"
@@ -155,7 +173,8 @@ class _Run:
             self.state = replace(self.state, step=step + 1, seconds=spent + time.monotonic() - started)
             if main is not None and (step + 1) % LOG_EVERY == 0:
                 main.log_terms({**terms, "norm": norm})
-            out_of_time = self._any(max_time is not None and time.monotonic() - started >= max_time)
+            late = max_time is not None and time.monotonic() - started >= max_time
+            out_of_time = _any(self.accelerator, late)
             if main is not None and ((step + 1) % every == 0 or step + 1 == config.steps or out_of_time):
                 main.validate()
                 checkpoint.save(self.folder / "checkpoint", *self._saved(), self.state)
@@ -171,13 +190,6 @@ class _Run:
     def _saved(self) -> tuple[nn.Module, AveragedModel, torch.optim.Optimizer]:
         return self.net, self.average, self.optimiser.optimizer
 
-    def _any(self, flag: bool) -> bool:
-        """Whether any process says so, so that all leave the loop at the same step."""
-        if self.accelerator.num_processes == 1:
-            return flag
-        flags = torch.tensor([float(flag)], device=self.accelerator.device)
-        return bool(self.accelerator.reduce(flags, "sum") > 0)
-
 
 class _Main:
     """What the main process does beside the others: log, validate, keep the best."""
@@ -190,8 +202,9 @@ class _Main:
 
     def log_terms(self, terms: dict[str, torch.Tensor]) -> None:
         step, of = self.run.state.step, self.run.recipe.optimiser.steps
-        for name, value in terms.items():
-            self.log.add_scalar(f"train/{name}", value.item(), step)
+        with self._logging():
+            for name, value in terms.items():
+                self.log.add_scalar(f"train/{name}", value.item(), step)
         said = " ".join(f"{name} {value.item():.4f}" for name, value in terms.items())
         self.run.report(f"step {step}/{of} {said}")
 
@@ -204,14 +217,21 @@ class _Main:
         run, step = self.run, self.run.state.step
         average = run.average.module
         scores, total, sheet = run.task.validate(average)
+        if not math.isfinite(total):
+            raise ValueError(
+                f"training diverged, its score at step {step} is not finite: lower optimiser.learning_rate;"
+                " what was saved before is as it was"
+            )
+        with self._logging():
+            for name, row in scores.items():
+                for metric, value in row.items():
+                    self.log.add_scalar(f"{name}/{metric}", value, step)
+            self.log.add_scalar("validation/score", total, step)
+            kind = "HW" if sheet.ndim == 2 else "HWC"
+            self.log.add_image(f"validation/{run.task.caption}", sheet, step, dataformats=kind)
         for name, row in scores.items():
-            for metric, value in row.items():
-                self.log.add_scalar(f"{name}/{metric}", value, step)
             said = " ".join(f"{metric} {value:.3f}" for metric, value in row.items())
             run.report(f"validation {step} {name}: {said}")
-        self.log.add_scalar("validation/score", total, step)
-        kind = "HW" if sheet.ndim == 2 else "HWC"
-        self.log.add_image(f"validation/{run.task.caption}", sheet, step, dataformats=kind)
         other_phase = run.state.best_step <= run.recipe.phase_before(step)  # wanted something else
         best = total if other_phase else max(total, run.state.best_score)
         run.report(f"validation {step} score {total:.4f} (best {best:.4f})")
@@ -229,7 +249,8 @@ class _Main:
     def finish(self) -> None:
         """Score the kept weights on the whole validation split, for the model card; say the peak memory."""
         run = self.run
-        self.log.close()
+        with self._logging():
+            self.log.close()
         net = checkpoint.load_best(self.best, run.average.module)  # the run's checkpoint is written already
         checkpoint.write_json(self.best / "scores.json", run.task.score(net))
         step = run.state.best_step or run.state.step
@@ -241,3 +262,12 @@ class _Main:
 
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             run.report(f"peak memory {peak:.2f} GB")
+
+    @contextmanager
+    def _logging(self) -> Iterator[None]:
+        """Around what is written to the log: it fails on a full disk, and does not say where."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or str(self.run.folder / "tensorboard")
+            raise

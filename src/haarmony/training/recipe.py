@@ -41,7 +41,9 @@ class Pairs(Frozen):
     a: str = Field(description="folder of first sources")
     b: str = Field(description="folder of second sources")
     split: str = Field(description="key in the splits file that holds this set's train and val stems")
-    share: float = Field(1.0, gt=0, description="how often crops are drawn from it, beside the other sets")
+    share: float = Field(
+        1.0, gt=0, le=1e6, description="how often crops are drawn from it, beside the other sets"
+    )
 
 
 class PairSet(Pairs):
@@ -248,6 +250,8 @@ class Recipe(BaseRecipe):
             )
         if any(pair_set.ascend for pair_set in self.data.sets) and self.prior.ascent is None:
             raise ValueError("data.sets: ascend is set, but there is no table prior.ascent")
+        if not self.prior.candidates:
+            raise ValueError("prior.candidates: no classical fuser")
         losses, least = (self.loss, *(phase.loss for phase in self.phases)), METRICS["VIF"].smallest
         if crop < least and any(loss.vif or loss.vif_floor for loss in losses):
             raise ValueError(f"data.crop = {crop} is too small for loss.vif, which needs {least}")

@@ -23,8 +23,9 @@ class Kind:
     """One task; what is called is called with a recipe of its own type."""
 
     recipe: type[BaseRecipe]
-    prepare: Callable[..., None]
-    """(recipe, run, report=): what one process does before any reads its data; it may find it done."""
+    prepare: Callable[..., bool]
+    """(recipe, run, report=, until=): what one process does before any reads its data; it may find it done.
+    Whether it could finish by then, on `time.monotonic`."""
     task: Callable[[Any, Path], Task]
     """(recipe, run): the task, its data loaded."""
     net: Callable[[Any], nn.Module]
