@@ -2,8 +2,8 @@
 
 Every function returns an SVG file that needs nothing else: letters are shapes, there is no date in it, and
 the same comparison gives the same bytes. Methods stand in the order of their mean rank and keep one colour
-throughout (`style.colours`). Bars and radar show PSNR as PSNR/16, so that it shares an axis with the others, and
-say so. What has no finite number is left blank.
+throughout (`style.colours`). Bars and radar show PSNR as PSNR/16, so that it shares an axis with the others,
+and say so. What has no finite number is left blank.
 """
 
 from __future__ import annotations
