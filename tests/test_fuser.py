@@ -185,7 +185,9 @@ def test_bad_options_are_refused(fuser, pairs):
     ):
         with pytest.raises(ValueError, match=problem):
             fuser(a, b, **options)
-    with pytest.raises(ValueError, match="unknown model 'nonesuch': choose one of infrared, medical"):
+    with pytest.raises(
+        ValueError, match="unknown model 'nonesuch': choose one of dif-fusion, infrared, medical"
+    ):
         Fuser("nonesuch")
     with pytest.raises(ValueError, match="unknown engine 'tpu'"):
         Fuser(engine="tpu")

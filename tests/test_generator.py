@@ -154,7 +154,7 @@ def test_bad_options_are_refused(chain, call, problem):
 
 def test_models_of_the_other_kind_are_refused(generation):
     with pytest.raises(
-        ValueError, match="the model 'discs' is not for fusion: choose one of infrared, medical"
+        ValueError, match="the model 'discs' is not for fusion: choose one of dif-fusion, infrared, medical"
     ):
         Fuser(generation.model)
     with pytest.raises(ValueError, match="the model 'medical' is not for generation: choose "):

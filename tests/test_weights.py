@@ -31,7 +31,7 @@ def test_every_shipped_model_is_whole_and_small():
 def test_a_model_is_found_by_name_or_folder(tmp_path):
     assert weights.find("medical") == weights.SHIPPED / "medical"
     assert weights.find(weights.SHIPPED / "medical") == weights.SHIPPED / "medical"
-    with pytest.raises(ValueError, match="choose one of infrared, medical"):
+    with pytest.raises(ValueError, match="choose one of dif-fusion, infrared, medical"):
         weights.find(tmp_path)
 
 
