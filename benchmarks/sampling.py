@@ -109,6 +109,7 @@ def drawn(points: dict[str, list[Point]], floor: float) -> Figure:
             floor, color=MUTED, linestyle="--", label="training slices" if axes is by_steps else None
         )
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")  # powers would need mathtext
         axes.set_xlabel(label, color=INK)
     by_steps.set_ylim(bottom=0)
     by_steps.set_ylabel("sliced Wasserstein distance", color=INK)
