@@ -13,6 +13,8 @@ def test_every_shipped_model_is_whole_and_small():
     assert {name: set(card.scores) for name, card in cards.items()} == {
         "medical": {"MRI-CT", "MRI-PET", "MRI-SPECT"},
         "infrared": {"street"},
+        "dif-fusion": {"street"},
+        "ddpm-mri": {"validation"},
     }
     total = 0
     for name, card in cards.items():

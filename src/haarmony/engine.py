@@ -84,8 +84,9 @@ class OnnxEngine:
         self._encoder, self._denoiser, self._refiner = _load(folder, card, threads=threads)
 
     def encode(self, z_a: Latent, z_b: Latent, z_max: Latent) -> Condition:
+        asked = {one.name for one in self._encoder.get_inputs()}  # Diff-IF's asks for no maximum
         sources = {"z_a": z_a, "z_b": z_b, "z_max": z_max}
-        return _run(self._encoder, {one.name: sources[one.name] for one in self._encoder.get_inputs()})
+        return _run(self._encoder, {name: z for name, z in sources.items() if name in asked})
 
     def denoise(self, z_t: Latent, condition: Condition, t: Steps) -> Latent:
         inputs = {"z": z_t, "condition": condition, "t": t}
