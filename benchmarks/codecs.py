@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from ablation import run
 
+from haarmony.cli import answer
 from haarmony.codec import Codec
 from haarmony.engine import load_codec
 from haarmony.fuser import from_latent, pad, to_latent
@@ -190,4 +191,4 @@ def reconstruction(codec: Codec, recipe: Recipe) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(answer(main))

@@ -17,11 +17,13 @@ What lies outside [−1, 1] is clipped. Prints how far a sample is from itself, 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from haarmony import write
+from haarmony.cli import answer
 from haarmony.codec import Codec, decode_channels, encode_channels
 from haarmony.diffusion.process import Process
 from haarmony.fuser import from_latent, to_latent
@@ -39,6 +41,8 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, default=Path("path.png"))
     options = parser.parse_args()
 
+    if options.steps < COLUMNS:
+        parser.error(f"--steps must be at least {COLUMNS}, got {options.steps}")
     generator, steps, seed = Generator(options.model), options.steps, options.seed
     diffusion = generator.card.diffusion
     codec = diffusion.make_codec()
@@ -93,4 +97,4 @@ def shown(codec: Codec, z: Code) -> Pictures:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(answer(main))

@@ -3,21 +3,22 @@
     python benchmarks/sampling.py DATA [--model ddpm-mri] [-n 64] [--steps 2,4,10,20,50,100,1000] [-o SVG]
 
 DATA holds the pictures that recipes/ddpm-mri.toml names and their splits.json. Every row is N samples by one
-seed against the slices of the training split, whose distribution it is that was learnt; prints a Markdown
-table and draws it.
+seed against the training slices of the sets that the recipe scores, most of what was learnt; prints a
+Markdown table and draws it.
 
 The distance is the sliced Wasserstein distance on Haar bands (`haarmony.metrics.sliced_wasserstein`), not
 the Fréchet inception distance. That one needs a network trained on photographs, which would have to be
 downloaded, knows nothing of MRI, and asks for tens of thousands of pictures to estimate a covariance of
 2048 numbers. Quantiles of projections need neither, and bands say where a sampler fails: too few steps blur
 the fine ones. How near real pictures come are rows of their own: N slices of the training split against all
-of it, and slices of the validation split, which are of other patients. Every sample's nearest training slice
+of it, and slices of the validation split, which are of other patients. Every sample's nearest of these
 is looked for, too: copies would lie nearer than other patients' slices do.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from haarmony.cli import answer
 from haarmony.compare.style import INK, MUTED, PALETTE, svg
 from haarmony.diffusion import SAMPLERS
 from haarmony.generator import Generator
@@ -118,4 +120,4 @@ def drawn(points: dict[str, list[Point]], floor: float) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(answer(main))

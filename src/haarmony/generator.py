@@ -145,9 +145,14 @@ class Chain:
         With θ the angle of both codes, sin((1 − w) θ)/sin θ · x_T1 + sin(w θ)/sin θ · x_T2, w = 0, …, 1,
         has the length of white noise where both have it; a straight line would be too short (Song, Meng &
         Ermon 2021, eq. 67).
+
+        Raises:
+            ValueError: Codes that no one great circle joins: equal, or opposite.
         """
         cosine = np.vdot(x_T1, x_T2) / (np.linalg.norm(x_T1) * np.linalg.norm(x_T2))
         theta = np.arccos(np.clip(cosine, -1, 1))
+        if np.sin(theta) < 1e-6:
+            raise ValueError(f"the codes must be two that are not opposite, their cosine is {cosine:.3f}")
         w = np.linspace(0, 1, n)[:, None, None, None]
         codes = (np.sin((1 - w) * theta) * x_T1 + np.sin(w * theta) * x_T2) / np.sin(theta)
         return self.decode(codes.astype(np.float32), steps=steps)

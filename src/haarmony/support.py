@@ -1,7 +1,7 @@
 """What the sources support: the values that a fused picture may take at each pixel.
 
-A generative model must not invent. At each pixel the fused luma stays within the span of both sources over
-the 3×3 neighbourhood, widened by a margin, and where both sources are zero (air) it is zero:
+A generative model must not invent. At each pixel the fused luma, or each fused colour, stays within the span
+of both sources over the 3×3 neighbourhood, widened by a margin, and where both are zero (air) it is zero:
 
     lo = min over 3×3 of min(a, b) − margin,   hi = max over 3×3 of max(a, b) + margin,   f ← clip(f, lo, hi).
 
@@ -10,7 +10,7 @@ where a model asks for it, the finest diagonal Haar detail d of the fused luma i
 
     |d_f| ≤ max over 3×3 blocks of max(|d_a|, |d_b|),   d = (x_00 − x_01 − x_10 + x_11) / 2 of each 2×2 block.
 
-Training and serving project every refined estimate with the same function.
+Training by Algorithm 1 and serving project every refined estimate with the same function.
 """
 
 from __future__ import annotations

@@ -51,5 +51,6 @@ def generate(
         pictures = generator.sample(
             number, sampler=sampler.value if sampler else None, steps=steps, seed=seed, callback=watch
         )
-    write(out, from_unit(grid(pictures), np.dtype(np.uint8)), overwrite=overwrite)
+    shown = pictures[:, :3] if pictures.shape[1] > 3 else pictures  # of colour with infrared the colour
+    write(out, from_unit(grid(shown), np.dtype(np.uint8)), overwrite=overwrite)
     typer.echo(f"{out}: {number} pictures in {time.perf_counter() - start:.1f} s")

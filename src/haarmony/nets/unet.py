@@ -1,4 +1,4 @@
-"""A small U-Net that denoises alone, without a condition: (x_t, t) → ε, v or x_0 (DDPM, appendix B).
+"""A small U-Net, with a condition beside x_t or without: (x_t, t) → ε, v or x_0 (DDPM, appendix B).
 
     into → [residual blocks ↓]ⁿ → residual, self-attention, residual → [skips, residual blocks ↑]ⁿ → out
 

@@ -215,10 +215,16 @@ class DifFusion:
                 each.append(metrics.score(f, v, i, convention="cddfuse", metrics=MEASURED))
                 if n == len(pictures) // 2:
                     rows.append(np.hstack([v, np.repeat(i[..., None], 3, axis=2), f]))
-            scores[name] = {m: float(np.mean([row[m] for row in each])) for m in MEASURED}
+            scores[name] = {m: _mean([float(row[m]) for row in each]) for m in MEASURED}
         net.train()
         width = max(row.shape[1] for row in rows)
         return scores, np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])
+
+
+def _mean(values: list[float]) -> float:
+    """Without the pictures that a metric is not defined for: a grey one has no colour to be true to."""
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else 0.0
 
 
 def prepare(recipe: DifFusionRecipe, run: Path, *, report: Report, until: float | None) -> bool:

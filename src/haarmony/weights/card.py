@@ -31,7 +31,7 @@ class Card(BaseModel):
         description="the weights' sizes, one of `haarmony.nets.config`, for torch alone"
     )
     scores: dict[str, dict[str, float]] = Field(
-        default_factory=dict, description="validation set → metric → mean, cddfuse convention"
+        default_factory=dict, description="validation set → metric → mean; fusion's in the cddfuse convention"
     )
     sha256: dict[str, str]
 
