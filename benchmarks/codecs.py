@@ -16,16 +16,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from ablation import run
+from ablation import trained
 
 from haarmony.cli import answer
 from haarmony.codec import Codec
@@ -34,7 +31,6 @@ from haarmony.fuser import from_latent, pad, to_latent
 from haarmony.training import train
 from haarmony.training.autoencoder import load, psnr
 from haarmony.training.export import export
-from haarmony.training.fusion import Fusion, prepare
 from haarmony.training.recipe import Recipe
 from haarmony.training.tasks import load_recipe
 from haarmony.weights import load_autoencoder, load_card
@@ -49,9 +45,6 @@ CODECS = {
 }
 NARROW = 4
 """What the widths of the third are divided by."""
-TRIAL = 5
-"""Steps that a trial times, after one that it does not."""
-
 PAIR = """
 import sys, time
 from haarmony import Fuser
@@ -91,7 +84,9 @@ def main() -> None:
                 run_of = train(AUTOENCODER, data=options.data, out=options.out / "coder", max_time=1200)
                 export(run_of, model)
             trained(changed(recipe, name, model), folders[name], options.out / "prior", 60 * options.minutes)
-    if missing := [name for name, folder in folders.items() if not (folder / "done.json").exists()]:
+        if not (folders[name] / "model").exists():
+            export(folders[name], folders[name] / "model")
+    if missing := [name for name, folder in folders.items() if not (folder / "model").exists()]:
         raise SystemExit(f"no table yet, {options.out} lacks: {', '.join(missing)}")
     heads = [
         "codec",
@@ -128,34 +123,6 @@ def changed(recipe: Recipe, name: str, autoencoder: Path) -> Recipe:
     return type(recipe).model_validate(
         {**recipe.model_dump(), **{k: v.model_dump() for k, v in update.items()}}
     )
-
-
-def trained(recipe: Recipe, folder: Path, prior: Path, seconds: float) -> None:
-    """Train for `seconds`, targets and validation left out, export, and leave FOLDER/done.json."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    if prior.exists():  # all rows share their targets
-        shutil.copytree(prior, folder / "prior")
-    prepare(recipe, folder, report=print, until=None)
-    if not prior.exists():
-        shutil.copytree(folder / "prior", prior)
-    steps = max(1, round(seconds / seconds_a_step(recipe, folder)))
-    run(recipe, folder, steps, report=print)
-    export(folder, folder / "model")
-    scores = json.loads((folder / "best" / "scores.json").read_text())
-    (folder / "done.json").write_text(json.dumps({"steps": steps, "scores": scores}))
-
-
-def seconds_a_step(recipe: Recipe, folder: Path) -> float:
-    """Time of one step: its batch, its loss and the gradient."""
-    task = Fusion(recipe, folder)
-    task.net.to(memory_format=torch.channels_last)
-    times = []
-    for step in range(TRIAL + 1):
-        start = time.perf_counter()
-        task.module(*task.inputs(step, 0, torch.device("cpu")))["loss"].backward()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[1:]))
 
 
 def row(recipe: Recipe, folder: Path) -> list[str]:

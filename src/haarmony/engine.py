@@ -84,9 +84,7 @@ class OnnxEngine:
         self._encoder, self._denoiser, self._refiner = _load(folder, card, threads=threads)
 
     def encode(self, z_a: Latent, z_b: Latent, z_max: Latent) -> Condition:
-        asked = {one.name for one in self._encoder.get_inputs()}  # Diff-IF's asks for no maximum
-        sources = {"z_a": z_a, "z_b": z_b, "z_max": z_max}
-        return _run(self._encoder, {name: z for name, z in sources.items() if name in asked})
+        return _run(self._encoder, {"z_a": z_a, "z_b": z_b, "z_max": z_max})
 
     def denoise(self, z_t: Latent, condition: Condition, t: Steps) -> Latent:
         inputs = {"z": z_t, "condition": condition, "t": t}
@@ -200,8 +198,10 @@ def _load(folder: Path, card: Card, *, threads: int | None) -> list[InferenceSes
 
 
 def _run(network: InferenceSession, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """The answer to those of the inputs that the graph has: unused ones are not exported."""
     try:
-        return np.asarray(network.run(None, inputs)[0])
+        asked = {one.name for one in network.get_inputs()}
+        return np.asarray(network.run(None, {name: x for name, x in inputs.items() if name in asked})[0])
     except Exception as error:  # wrong inputs or shapes, or no memory
         raise ValueError(f"the model cannot run on these pictures ({str(error).splitlines()[0]})") from error
 

@@ -26,7 +26,7 @@ from haarmony.nets import AutoencoderConfig, AutoencoderNet
 from haarmony.nets.autoencoder import kl_to_standard_normal
 from haarmony.training.data import Report, files, load_pair
 from haarmony.training.recipe import BaseRecipe, Frozen, Pairs, PairsConfig
-from haarmony.training.task import Graph, Scores, Sheet
+from haarmony.training.task import Graph, Scores, Sheet, spaced, stacked
 
 Luma = Float[np.ndarray, "_ _"]
 MEASURED = 16
@@ -115,7 +115,7 @@ class AutoencoderTask:
     def pictures(self) -> dict[str, list[tuple[Luma, Luma]]]:
         """So many validation pairs of every set as the recipe says, evenly spaced."""
         return {
-            one.name: _spaced(load(self.recipe.data, one, "val"), self.recipe.validation.pairs)
+            one.name: spaced(load(self.recipe.data, one, "val"), self.recipe.validation.pairs)
             for one in self.recipe.data.sets
         }
 
@@ -126,10 +126,10 @@ class AutoencoderTask:
         """Standardise the latent, then score; the best network has the largest mean PSNR."""
         assert isinstance(net, AutoencoderNet)
         device = next(net.parameters()).device
-        pairs = [pair for _, found in self.training for pair in _spaced(found, MEASURED)]
+        pairs = [pair for _, found in self.training for pair in spaced(found, MEASURED)]
         net.standardise(torch.from_numpy(to_latent(pad(x, FACTOR))).to(device) for ab in pairs for x in ab)
         scores = self._score(net, self.pictures)
-        sheet = np.vstack([_row(net, pairs[len(pairs) // 2]) for pairs in self.pictures.values()])
+        sheet = stacked([_row(net, pairs[len(pairs) // 2]) for pairs in self.pictures.values()])
         return scores, float(np.mean([row["PSNR"] for row in scores.values()])), sheet
 
     def score(self, net: nn.Module) -> Scores:
@@ -215,8 +215,3 @@ def _draw(pairs: list[tuple[Luma, Luma]], rng: np.random.Generator, *, crop: int
             break
     cut = np.rot90(cut, int(rng.integers(4)))
     return np.ascontiguousarray(np.fliplr(cut) if rng.integers(2) else cut)
-
-
-def _spaced(pairs: list[tuple[Luma, Luma]], count: int) -> list[tuple[Luma, Luma]]:
-    picked = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).round().astype(int)
-    return [pairs[i] for i in picked]

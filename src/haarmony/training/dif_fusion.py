@@ -45,7 +45,7 @@ from haarmony.training.generation import (
 )
 from haarmony.training.losses import sobel
 from haarmony.training.recipe import Frozen
-from haarmony.training.task import Graph, Scores, Sheet
+from haarmony.training.task import Graph, Scores, Sheet, spaced, stacked
 from haarmony.weights import load_generation, verified
 
 MEASURED = ("MI", "VIF", "SF", "Qabf", "SD", "CIEDE2000")
@@ -190,11 +190,7 @@ class DifFusion:
         _ = self.pictures
 
     def validate(self, net: nn.Module) -> tuple[Scores, float, Sheet]:
-        most = self.recipe.validation.pairs
-        picked = {
-            name: [x[i] for i in np.linspace(0, len(x) - 1, min(most, len(x))).round().astype(int)]
-            for name, x in self.pictures.items()
-        }
+        picked = {name: spaced(x, self.recipe.validation.pairs) for name, x in self.pictures.items()}
         scores, sheet = self._score(net, picked)
         total = np.mean([sum(w * row[m] for m, w in WEIGHTS.items()) for row in scores.values()])
         return scores, float(total), sheet
@@ -217,8 +213,7 @@ class DifFusion:
                     rows.append(np.hstack([v, np.repeat(i[..., None], 3, axis=2), f]))
             scores[name] = {m: _mean([float(row[m]) for row in each]) for m in MEASURED}
         net.train()
-        width = max(row.shape[1] for row in rows)
-        return scores, np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])
+        return scores, stacked(rows)
 
 
 def _mean(values: list[float]) -> float:

@@ -33,7 +33,7 @@ from haarmony.nets import UNet, UNetConfig
 from haarmony.training.codec import bring_codec, load_codec
 from haarmony.training.data import Report, stems
 from haarmony.training.recipe import BaseRecipe, FolderName, Frozen
-from haarmony.training.task import Graph, Scores, Sheet
+from haarmony.training.task import Graph, Scores, Sheet, spaced
 
 Picture = Float[np.ndarray, "_ _ _"]
 """Channels, height, width; a crop has others than what it is of."""
@@ -178,9 +178,8 @@ class Generation:
 
         The distance does not decide: early on, speckle as strong as the pictures' detail has the smaller one.
         """
-        count = min(len(self.pictures), self.recipe.validation.pairs)
-        picked = self.pictures[np.linspace(0, len(self.pictures) - 1, count).round().astype(int)]
-        samples = self._sample(net, max(count, SHOWN))
+        picked = np.stack(spaced(list(self.pictures), self.recipe.validation.pairs))
+        samples = self._sample(net, max(len(picked), SHOWN))
         scores = self._scores(net, picked, samples)
         shown = samples[:SHOWN, : 3 if samples.shape[1] >= 3 else 1]  # of colour with infrared the colour
         return scores, -scores["validation"]["loss"], from_unit(grid(shown), np.dtype(np.uint8))

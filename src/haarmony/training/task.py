@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +16,22 @@ Scores = dict[str, dict[str, float]]
 
 Sheet = UInt8[np.ndarray, "..."]
 """Sample pictures as one, (H, W) or (H, W, 3)."""
+
+
+Item = TypeVar("Item")
+
+
+def spaced(items: Sequence[Item], count: int | None) -> list[Item]:
+    """So many of them, evenly spaced from the first to the last; all where there are no more, or for None."""
+    count = len(items) if count is None else min(count, len(items))
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
+
+
+def stacked(rows: Sequence[Sheet]) -> Sheet:
+    """Rows of pictures as one sheet, black where one is narrower than the widest."""
+    width = max(row.shape[1] for row in rows)
+    beside = ((0, 0),) * (rows[0].ndim - 2)
+    return np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]), *beside)) for row in rows])
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from haarmony.fuser import fuse_luma
 from haarmony.nets import FusionNet
 from haarmony.training.data import Pair, files, load_pair
 from haarmony.training.recipe import PairSet, Recipe
-from haarmony.training.task import Scores
+from haarmony.training.task import Scores, spaced, stacked
 
 SHOWN = ("MI", "SCD", "VIF", "Qabf", "SSIM")
 WEIGHTS = {"VIF": 1.0, "Qabf": 3.0, "SSIM": 2.0, "SCD": 0.5}
@@ -25,13 +25,12 @@ def load(recipe: Recipe, *, pairs: int | None = None) -> list[tuple[PairSet, lis
     loaded, least = [], metrics.METRICS["VIF"].smallest
     for pair_set in recipe.data.sets:
         found = files(recipe.data, pair_set, "val")
-        count = len(found) if pairs is None else min(pairs, len(found))
-        picked = np.linspace(0, len(found) - 1, count).round().astype(int)
-        loaded.append((pair_set, [load_pair(found[i]) for i in picked]))
-        for i, pair in zip(picked, loaded[-1][1], strict=True):
+        picked = spaced(found, pairs)
+        loaded.append((pair_set, [load_pair(one) for one in picked]))
+        for one, pair in zip(picked, loaded[-1][1], strict=True):
             if min(pair.a.shape) < least:
                 size = f"{pair.a.shape[1]}×{pair.a.shape[0]}"
-                raise ValueError(f"{found[i].a}: {size} pixels; a validation pair needs {least}×{least}")
+                raise ValueError(f"{one.a}: {size} pixels; a validation pair needs {least}×{least}")
     return loaded
 
 
@@ -60,9 +59,7 @@ def score(
                 rows.append(np.hstack([pair.a, pair.b, fused]))
         scores[pair_set.name] = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
     net.train()
-    width = max(row.shape[1] for row in rows)
-    sheet = np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]))) for row in rows])
-    return scores, np.rint(255 * sheet).astype(np.uint8)
+    return scores, stacked([np.rint(255 * row).astype(np.uint8) for row in rows])
 
 
 def measure(fused: Float[np.ndarray, "h w"], pair: Pair, *, functional: bool) -> dict[str, float]:
