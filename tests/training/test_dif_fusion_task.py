@@ -26,6 +26,8 @@ from haarmony.training.dif_fusion import (
     gradient,
     intensity,
     load_denoiser,
+    of_channels,
+    of_luma,
 )
 from haarmony.training.tasks import load_recipe
 from haarmony.weights import DifFusionCard, GenerationCard, load_card
@@ -47,9 +49,20 @@ def flat(*channels, size=(4, 6)):
 
 def test_intensity_by_hand():
     v, i = flat(0.2, 0.5, 0.9), flat(0.6)
-    assert intensity(flat(0.6, 0.6, 0.9), v, i).item() == pytest.approx(0)
-    assert intensity(v, v, i).item() == pytest.approx((0.4 + 0.1 + 0) / 3)
-    assert intensity(flat(1.0, 0.3, 0.6), v, i).item() == pytest.approx((0.4 + 0.3 + 0.3) / 3)
+    target = of_channels(v, i, 0.0)
+    assert torch.equal(target, flat(0.6, 0.6, 0.9))
+    assert intensity(v, target).item() == pytest.approx((0.4 + 0.1 + 0) / 3)
+    assert intensity(flat(1.0, 0.3, 0.6), target).item() == pytest.approx((0.4 + 0.3 + 0.3) / 3)
+    torch.testing.assert_close(of_channels(v, i, 0.25), flat(0.5, 0.575, 0.9))
+
+
+def test_a_lifted_luma_keeps_the_chroma():
+    v, i = flat(0.2, 0.5, 0.1), flat(0.6)  # the luma of v is 0.3647
+    torch.testing.assert_close(of_luma(v, i, 0.0), v + 0.2353)
+    torch.testing.assert_close(of_luma(v, i, 0.5), v + 0.2353 / 2)
+    assert colour(of_luma(v, i, 0.5), v).item() == pytest.approx(0, abs=1e-7)
+    assert torch.equal(of_luma(v, flat(0.3), 0.0), v)
+    torch.testing.assert_close(of_luma(flat(0.2, 0.5, 0.9), flat(1.0), 0.0), flat(0.7441, 1.0, 1.0))
 
 
 def test_gradient_by_hand():
@@ -73,9 +86,10 @@ def test_colour_by_hand():
     assert colour(flat(0.3, 0.3, 0.3), v).item() == pytest.approx((0.701 + 2 * 0.299) / 3)
 
 
-def test_the_loss_is_of_what_the_network_makes_of_the_noised_pair(recipe):
+@pytest.mark.parametrize(("of", "lifted"), [("channels", of_channels), ("luma", of_luma)])
+def test_the_loss_is_of_what_the_network_makes_of_the_noised_pair(recipe, of, lifted):
     net = build(recipe)
-    weights = DifFusionLoss(intensity=2.0, gradient=3.0, colour=0.5)
+    weights = DifFusionLoss(intensity=2.0, intensity_of=of, visible=0.5, gradient=3.0, colour=0.5)
     module = ByFeatures(net, recipe.diffusion, recipe.features_at, weights)
     rng = np.random.default_rng(0)
     x, eps = rng.random((2, 4, 32, 32), dtype=np.float32), rng.standard_normal((2, 192, 8, 8))
@@ -86,7 +100,11 @@ def test_the_loss_is_of_what_the_network_makes_of_the_noised_pair(recipe):
     )
     f = (decode_channels(Haar(), net(torch.from_numpy(x_t)).detach()) + 1) / 2
     v, i = torch.from_numpy(x[:, :3]), torch.from_numpy(x[:, 3:])
-    expected = {"intensity": intensity(f, v, i), "gradient": gradient(f, v, i), "colour": colour(f, v)}
+    expected = {
+        "intensity": intensity(f, lifted(v, i, 0.5)),
+        "gradient": gradient(f, v, i),
+        "colour": colour(f, v),
+    }
     terms = module(torch.from_numpy(x), torch.from_numpy(eps))
     for name, value in expected.items():
         assert terms[name].item() == pytest.approx(value.item(), rel=1e-4)

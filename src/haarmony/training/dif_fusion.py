@@ -1,14 +1,15 @@
 """The task "dif-fusion": the second stage of Dif-Fusion (Yue et al. 2023), a head on a frozen denoiser.
 
     x_0 = (v_R, v_G, v_B, i) ~ pairs,   f = head(features of x_t, t of `features_at`)
-    L = w_1 mean |f_c − max(v_c, i)|                         multi-channel intensity loss
+    L = w_1 mean |f_c − v_c − (1 − s) u_c|                   multi-channel intensity loss, u_c = max(v_c, i) − v_c
       + w_2 mean | |∇f_c| − max(|∇v_c|, |∇i|) |              multi-channel gradient loss, |∇| = |S_x| + |S_y|
       + w_3 mean |d(f) − d(v)|,   d(x) = x − luma(x)         colour
 
-The mean is over pixels and the channels c = R, G, B. The paper has the first two, w_1 = w_2 = 1, with Sobel
-kernels four times ours. Both grey what is warm: where infrared is brightest they want f_R = f_G = f_B = i (on
-RoadScene their ideal picture is 6.7 CIEDE2000 from the visible one; the maximum of the lumas with the visible
-chroma is 5.6). The third holds the visible chroma offsets; at w_3 = 0 the loss is the paper's.
+The mean is over pixels and the channels c = R, G, B. The paper has the first two, w_1 = w_2 = 1 and s = 0, with
+Sobel kernels four times ours. Both grey what is warm: where infrared is brightest they want f_R = f_G = f_B = i.
+`intensity_of = "luma"` lifts the luma instead, u_c = max(luma(v), i) − luma(v) in every channel, which leaves
+chroma as it is; a share s of the visible brightness keeps lightness nearer to what was seen; the third term
+holds the visible chroma offsets. Without all three the loss is the paper's.
 
 Stage one is the task "generation" on pictures of four channels, whose run or export `denoiser` names.
 """
@@ -62,6 +63,10 @@ class DifFusionLoss(Frozen):
     """Weights of the loss terms."""
 
     intensity: float = Field(1.0, ge=0)
+    intensity_of: Literal["channels", "luma"] = Field(
+        "channels", description="what is lifted to the infrared picture: every channel, or their luma"
+    )
+    visible: float = Field(0.0, ge=0, le=1, description="s, the share of that lift that is left undone")
     gradient: float = Field(4.0, ge=0)
     colour: float = Field(0.0, ge=0)
 
@@ -118,8 +123,9 @@ class ByFeatures(nn.Module):
             [self.process.diffuse(x_0, e, t) for e, t in zip(noises, self.steps, strict=True)], dim=1
         )
         f = from_latent(decode_channels(self.codec, self.net(x_t).float()))
+        lifted = {"channels": of_channels, "luma": of_luma}[self.loss.intensity_of]
         terms = {
-            "intensity": intensity(f, x[:, :3], x[:, 3:]),
+            "intensity": intensity(f, lifted(x[:, :3], x[:, 3:], self.loss.visible)),
             "gradient": gradient(f, x[:, :3], x[:, 3:]),
             "colour": colour(f, x[:, :3]),
         }
@@ -127,9 +133,19 @@ class ByFeatures(nn.Module):
         return {"loss": total, **terms}
 
 
-def intensity(f: Tensor, v: Tensor, i: Tensor) -> Tensor:
-    """The multi-channel intensity loss of f and v (B, 3, H, W) and i (B, 1, H, W): a scalar."""
-    return torch.abs(f - torch.maximum(v, i)).mean()
+def of_channels(v: Tensor, i: Tensor, visible: float) -> Tensor:
+    """v (B, 3, H, W) with every channel lifted to i (B, 1, H, W) where that is brighter, a share left undone."""
+    return v + (1 - visible) * (i - v).clamp(min=0)
+
+
+def of_luma(v: Tensor, i: Tensor, visible: float) -> Tensor:
+    """v with its luma lifted likewise, by the same amount in every channel and to 1 at most."""
+    return (v + (1 - visible) * (i - luma(v)).clamp(min=0)).clamp(max=1)
+
+
+def intensity(f: Tensor, target: Tensor) -> Tensor:
+    """The multi-channel intensity loss of f and what it should be, both (B, 3, H, W): a scalar."""
+    return torch.abs(f - target).mean()
 
 
 def gradient(f: Tensor, v: Tensor, i: Tensor) -> Tensor:
