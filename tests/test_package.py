@@ -181,7 +181,7 @@ def test_the_version_costs_nothing():
 
 
 def test_public_names_are_frozen():
-    assert haarmony.__all__ == ["Fuser", "Picture", "__version__", "fuse", "read", "write"]
+    assert haarmony.__all__ == ["Fuser", "Picture", "Volume", "__version__", "fuse", "read", "write"]
     for name in haarmony.__all__:
         assert getattr(haarmony, name) is not None
     with pytest.raises(AttributeError, match="Fusor"):

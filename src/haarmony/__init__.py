@@ -13,13 +13,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Fuser", "Picture", "__version__", "fuse", "read", "write"]
+__all__ = ["Fuser", "Picture", "Volume", "__version__", "fuse", "read", "write"]
 
 if TYPE_CHECKING:
     from haarmony.fuser import Fuser, fuse
-    from haarmony.io import Picture, read, write
+    from haarmony.io import Picture, Volume, read, write
 
-_HOME = {"Fuser": "fuser", "fuse": "fuser", "Picture": "io", "read": "io", "write": "io"}
+_HOME = {"Fuser": "fuser", "fuse": "fuser", "Picture": "io", "Volume": "io", "read": "io", "write": "io"}
 
 
 def __getattr__(name: str) -> Any:

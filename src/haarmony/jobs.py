@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from haarmony.io import Picture, check_target, read, remove_leftover, write
+from haarmony.io import Picture, check_target, read_picture, remove_leftover, write
 
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif"})
 """Endings, in lower case, of what counts as a picture in a folder."""
@@ -138,7 +138,7 @@ def fuse_file(pair: Pair, out: Path, fuse: Fuse) -> tuple[str, ...]:
         OSError: A file cannot be read or written.
     """
     try:
-        a, b = read(pair.a), read(pair.b)
+        a, b = read_picture(pair.a), read_picture(pair.b)
         try:
             fused = fuse(a, b)
         except ValueError as error:

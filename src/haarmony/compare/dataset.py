@@ -10,7 +10,7 @@ from pathlib import Path
 from haarmony import workers
 from haarmony.digests import digest, digest_file
 from haarmony.fuser import check_pair
-from haarmony.io import read
+from haarmony.io import read_picture
 from haarmony.jobs import Pair
 from haarmony.metrics import en
 from haarmony.metrics.convention import to_grey
@@ -70,7 +70,7 @@ def survey(pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Callable[[], Surveyed]
 def _survey(pair: Pair) -> Surveyed:
     if any("\ud800" <= c <= "\udfff" for c in pair.stem):
         raise ValueError(f"{pair.a}: has a name that is not UTF-8, which no journal can hold; rename it")
-    a, b = read(pair.a).pixels, read(pair.b).pixels
+    a, b = read_picture(pair.a).pixels, read_picture(pair.b).pixels
     try:
         check_pair(a, b)
     except ValueError as error:

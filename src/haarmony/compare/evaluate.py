@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from haarmony import workers
-from haarmony.io import Picture, read, replacing
+from haarmony.io import Picture, read_picture, replacing
 from haarmony.jobs import by_stem
 from haarmony.metrics import METRICS, resolve, score
 
@@ -196,7 +196,7 @@ def score_files(
         ValueError: A file is no readable picture, sizes differ or are too small; the message names the file.
         OSError: A file cannot be read.
     """
-    a, b, fused = (read(path) for path in (triple.a, triple.b, triple.fused))
+    a, b, fused = (read_picture(path) for path in (triple.a, triple.b, triple.fused))
     for path, source in ((triple.a, a), (triple.b, b)):
         if source.pixels.shape[:2] != fused.pixels.shape[:2]:
             raise ValueError(f"{triple.fused}: is {_size(fused)}, its source {path} is {_size(source)}")

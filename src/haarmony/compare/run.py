@@ -28,7 +28,7 @@ from haarmony.compare.evaluate import PER_WORKER, Triple, score_files
 from haarmony.compare.results import Dataset, Example, Method, Results
 from haarmony.digests import digest, digest_code, digest_file
 from haarmony.fuser import SMALLEST
-from haarmony.io import Picture, from_unit, read, to_unit, write
+from haarmony.io import Picture, from_unit, read_picture, to_unit, write
 from haarmony.jobs import Fuse, Pair, by_stem
 from haarmony.journal import Journal, Line
 
@@ -279,7 +279,9 @@ class Comparison:
         for method in self.methods:
             if (method.name, one.pair.stem) in self._scores:
                 files[method.title] = self._picture(method, one.pair.stem)
-        pictures = {title: from_unit(to_unit(read(path).pixels), np.uint8) for title, path in files.items()}
+        pictures = {
+            title: from_unit(to_unit(read_picture(path).pixels), np.uint8) for title, path in files.items()
+        }
         return Example(one.pair.stem, pictures)
 
     def _failed(self, what: str, error: Exception) -> None:
@@ -305,7 +307,7 @@ def _ready(method: Method) -> Fuse:
 
 def _fuse(job: _FuseJob) -> Fused:
     fuser, pair = _ready(job.method), job.pair
-    a, b = read(pair.a), read(pair.b)
+    a, b = read_picture(pair.a), read_picture(pair.b)
     start = time.perf_counter()
     try:
         fused = fuser(a, b)

@@ -15,14 +15,17 @@ from jaxtyping import Shaped
 from haarmony.io import raster
 from haarmony.io.files import check_place, remove_leftover, replacing
 from haarmony.io.picture import Picture, check_pixels, from_unit, to_unit
+from haarmony.io.volume import Volume
 
 __all__ = [
     "Picture",
+    "Volume",
     "check_pixels",
     "check_place",
     "check_target",
     "from_unit",
     "read",
+    "read_picture",
     "remove_leftover",
     "replacing",
     "to_unit",
@@ -30,7 +33,22 @@ __all__ = [
 ]
 
 
-def read(path: str | os.PathLike[str]) -> Picture:
+def read(path: str | os.PathLike[str]) -> Picture | Volume:
+    """Read a picture, or a volume.
+
+    Args:
+        path: The file; its kind is told from its content.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        OSError: If it cannot be opened.
+        ValueError: If it is neither, is damaged, or holds what cannot be read without guessing. One line: the
+            path, the problem, what to do.
+    """
+    return read_picture(path)
+
+
+def read_picture(path: str | os.PathLike[str]) -> Picture:
     """Read a PNG, TIFF, JPEG, BMP or GIF picture, grey or RGB, 8 or 16 bit, or float TIFF in [0, 1].
 
     Args:

@@ -56,13 +56,26 @@ def check_pixels(pixels: Shaped[np.ndarray, "..."]) -> None:
     """
     if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)) or pixels.size == 0:
         raise ValueError(f"pixels must be (height, width) or (height, width, 3), not {pixels.shape}")
+    check_values(pixels)
+
+
+def check_values(pixels: Shaped[np.ndarray, "..."]) -> None:
+    """Refuse values that are no picture's, nor a volume's, of whatever shape.
+
+    Args:
+        pixels: What should be uint8, uint16, or finite float in [0, 1]; not empty.
+
+    Raises:
+        ValueError: With the type or the values found instead.
+    """
     if pixels.dtype in INTEGERS:
         return
     if pixels.dtype.kind != "f":
         raise ValueError(f"pixels must be uint8, uint16, or float in [0, 1], not {pixels.dtype}")
     if not np.isfinite(pixels).all():
-        y, x = np.argwhere(~np.isfinite(pixels))[0][:2]
-        raise ValueError(f"pixels must be finite; row {y}, column {x} holds {pixels[y, x]}")
+        place = tuple(np.argwhere(~np.isfinite(pixels))[0])
+        at = f"row {place[0]}, column {place[1]}" if pixels.ndim < 4 else f"voxel {place[:3]}"
+        raise ValueError(f"pixels must be finite; {at} holds {pixels[place]}")
     low, high = pixels.min(), pixels.max()
     if low < 0 or high > 1:
         raise ValueError(f"floating-point pixels must lie in [0, 1]; they run from {low:g} to {high:g}")

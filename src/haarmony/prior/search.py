@@ -32,7 +32,7 @@ from haarmony import jobs
 from haarmony.classical import CLASSICAL, keep_air
 from haarmony.colour import is_coloured, to_luma
 from haarmony.digests import digest, digest_code, digest_file
-from haarmony.io import from_unit, read, to_unit, write
+from haarmony.io import from_unit, read_picture, to_unit, write
 from haarmony.journal import Journal
 from haarmony.metrics import score
 from haarmony.prior.config import SearchConfig
@@ -125,7 +125,7 @@ def load(out: Path, stem: str) -> Float[np.ndarray, "h w"]:
         OSError: There is none, or it cannot be read.
         ValueError: The file is damaged.
     """
-    return to_unit(read(out / f"{stem}.png").pixels)
+    return to_unit(read_picture(out / f"{stem}.png").pixels)
 
 
 def read_luma(path: Path) -> tuple[UInt8[np.ndarray, "h w"], bool]:
@@ -135,7 +135,7 @@ def read_luma(path: Path) -> tuple[UInt8[np.ndarray, "h w"], bool]:
         OSError: It cannot be read.
         ValueError: It is no picture.
     """
-    unit = to_unit(read(path).pixels)
+    unit = to_unit(read_picture(path).pixels)
     return from_unit(to_luma(unit), np.uint8), is_coloured(unit)
 
 

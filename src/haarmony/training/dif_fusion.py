@@ -1,15 +1,15 @@
 """The task "dif-fusion": the second stage of Dif-Fusion (Yue et al. 2023), a head on a frozen denoiser.
 
     x_0 = (v_R, v_G, v_B, i) ~ pairs,   f = head(features of x_t, t of `features_at`)
-    L = w_1 mean |f_c − v_c − (1 − s) u_c|                   multi-channel intensity loss, u_c = max(v_c, i) − v_c
-      + w_2 mean | |∇f_c| − max(|∇v_c|, |∇i|) |              multi-channel gradient loss, |∇| = |S_x| + |S_y|
-      + w_3 mean |d(f) − d(v)|,   d(x) = x − luma(x)         colour
+    L = w_1 mean |f_c − v_c − (1 − s) u_c|               multi-channel intensity loss, u_c = max(v_c, i) − v_c
+      + w_2 mean | |∇f_c| − max(|∇v_c|, |∇i|) |          multi-channel gradient loss, |∇| = |S_x| + |S_y|
+      + w_3 mean |d(f) − d(v)|,   d(x) = x − luma(x)     colour
 
-The mean is over pixels and the channels c = R, G, B. The paper has the first two, w_1 = w_2 = 1 and s = 0, with
-Sobel kernels four times ours. Both grey what is warm: where infrared is brightest they want f_R = f_G = f_B = i.
-`intensity_of = "luma"` lifts the luma instead, u_c = max(luma(v), i) − luma(v) in every channel, which leaves
-chroma as it is; a share s of the visible brightness keeps lightness nearer to what was seen; the third term
-holds the visible chroma offsets. Without all three the loss is the paper's.
+The mean is over pixels and the channels c = R, G, B. The paper has the first two, w_1 = w_2 = 1 and s = 0,
+with Sobel kernels four times ours. Both grey what is warm: where infrared is brightest they want
+f_R = f_G = f_B = i. `intensity_of = "luma"` lifts the luma instead, u_c = max(luma(v), i) − luma(v) in every
+channel, which leaves chroma as it is; a share s of the lift left undone keeps lightness nearer to what was
+seen; the third term holds the visible chroma offsets. Without all three the loss is the paper's.
 
 Stage one is the task "generation" on pictures of four channels, whose run or export `denoiser` names.
 """
@@ -134,12 +134,12 @@ class ByFeatures(nn.Module):
 
 
 def of_channels(v: Tensor, i: Tensor, visible: float) -> Tensor:
-    """v (B, 3, H, W) with every channel lifted to i (B, 1, H, W) where that is brighter, a share left undone."""
+    """The picture v (B, 3, H, W), a share 1 − `visible` of the way to max(v, i), i being (B, 1, H, W)."""
     return v + (1 - visible) * (i - v).clamp(min=0)
 
 
 def of_luma(v: Tensor, i: Tensor, visible: float) -> Tensor:
-    """v with its luma lifted likewise, by the same amount in every channel and to 1 at most."""
+    """The same for lumas: every channel of v is lifted by what its luma is, and to 1 at most."""
     return (v + (1 - visible) * (i - luma(v)).clamp(min=0)).clamp(max=1)
 
 

@@ -26,7 +26,7 @@ from haarmony.diffusion.process import Process
 from haarmony.engine_torch import TorchUNet
 from haarmony.fuser import to_latent
 from haarmony.generator import Chain, grid
-from haarmony.io import from_unit, read, to_unit
+from haarmony.io import from_unit, read_picture, to_unit
 from haarmony.metrics import sliced_wasserstein
 from haarmony.metrics.distribution import PATCH
 from haarmony.nets import UNet, UNetConfig
@@ -273,7 +273,7 @@ def load(recipe: PicturesRecipe, one: PictureSet, split: str) -> list[Picture]:
 
 
 def _read(paths: list[Path], recipe: PicturesRecipe) -> Picture:
-    parts = [np.atleast_3d(to_unit(read(path).pixels)).transpose(2, 0, 1) for path in paths]
+    parts = [np.atleast_3d(to_unit(read_picture(path).pixels)).transpose(2, 0, 1) for path in paths]
     if len({part.shape[1:] for part in parts}) > 1:
         raise ValueError(f"{paths[0]}: its size is not that of {paths[-1]}")
     picture, factor, crop = np.concatenate(parts).astype(np.float32), recipe.data.reduce, recipe.data.crop
