@@ -77,12 +77,16 @@ def main() -> None:
     recipe = load_recipe(options.recipe, data=options.data)
     options.out.mkdir(parents=True, exist_ok=True)
     folders = {name: options.out / name.replace(" ", "-") for name in CODECS}
+    if options.autoencoder:
+        load_autoencoder(options.autoencoder)  # else a mistyped one shows after the other rows
     for name in options.only:
         if not (folders[name] / "done.json").exists():
             model = options.autoencoder or options.out / "my-autoencoder"
             if name == "autoencoder" and not (model / "card.toml").exists():
-                run_of = train(AUTOENCODER, data=options.data, out=options.out / "coder", max_time=1200)
-                export(run_of, model)
+                coder = options.out / "coder"
+                resume = (coder / "checkpoint").exists()
+                train(AUTOENCODER, data=options.data, out=coder, resume=resume, max_time=1200)
+                export(coder, model)
             trained(changed(recipe, name, model), folders[name], options.out / "prior", 60 * options.minutes)
         if not (folders[name] / "model").exists():
             export(folders[name], folders[name] / "model")

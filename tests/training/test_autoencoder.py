@@ -291,7 +291,7 @@ def test_an_autoencoder_that_is_not_the_recipes_is_refused_before_any_step(
     text = path.read_text()
     for old, new, problem in (
         ("channels = 3", "channels = 5", r"autoencoder_channels = 5, but the autoencoder '.*' has 3"),
-        (f'"{autoencoder.model}"', '"medical"', "the model 'medical' is no autoencoder: choose a folder"),
+        (f'"{autoencoder.model}"', '"medical"', "the model 'medical' is not for encoding: choose a folder"),
         (f'"{autoencoder.model}"', '"nowhere"', "unknown model 'nowhere': choose a folder that holds"),
     ):
         path.write_text(text.replace(old, new))

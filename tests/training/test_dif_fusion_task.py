@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 
 import numpy as np
@@ -149,6 +150,14 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(dif_fusion, tmp_path):
     assert state(run) == state(unbroken)
 
 
+def test_a_network_that_is_no_number_has_diverged(recipe, tmp_path):
+    task = DifFusion(recipe, tmp_path)
+    with torch.no_grad():
+        next(task.net.head.parameters()).fill_(math.nan)
+    with pytest.raises(ValueError, match="training diverged, the network's picture of street, number 1"):
+        task.validate(task.net)
+
+
 def test_what_a_run_and_an_export_leave(dif_fusion, recipe):
     assert load_recipe(dif_fusion.run / "recipe.toml") == recipe
     card = load_card(dif_fusion.model)
@@ -227,6 +236,8 @@ def test_another_denoiser_than_the_recipes_is_refused(recipe, change, problem):
     [
         ("latent_channels = 64", "latent_channels = 48", "latent_channels = 48 is not for four channels"),
         ("grid = 8", "grid = 4", "diffusion.grid = 4 is no multiple of 8, what the network needs"),
+        ("grid = 8", "grid = 8\nborder = 8", "diffusion.border is not for this task"),
+        ("grid = 8", "grid = 8\ndiagonal = true", "diffusion.diagonal is not for this task"),
         ("denoiser =", "features_at = [5, 1001]\ndenoiser =", "features_at: 1001 is more than diffusion"),
         ("denoiser =", "features_at = []\ndenoiser =", "features_at: Tuple should have at least 1 item"),
         ("denoiser =", "nurse =", "denoiser: Field required"),

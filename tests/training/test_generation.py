@@ -1,6 +1,7 @@
 """The task generation: its data, its loss by hand, resume bit for bit, what a run and an export leave."""
 
 import json
+import math
 import shutil
 
 import numpy as np
@@ -95,6 +96,14 @@ def test_inputs_are_pictures_of_the_split_and_steps_that_spread(recipe, tmp_path
     assert not torch.equal(task.inputs(3, 1, torch.device("cpu"))[2], eps)
 
 
+def test_a_network_that_is_no_number_has_diverged(recipe, tmp_path):
+    task = Generation(recipe, tmp_path)
+    with torch.no_grad():
+        next(task.net.parameters()).fill_(math.nan)
+    with pytest.raises(ValueError, match="training diverged, the network's picture of noise is not finite"):
+        task.validate(task.net)
+
+
 def test_the_network_is_preconditioned_by_the_training_pictures(recipe, tmp_path):
     task = Generation(recipe, tmp_path)
     z = Haar().encode(2 * np.stack([x for x, _ in task.training]) - 1)
@@ -177,6 +186,7 @@ def test_pictures_that_do_not_fit_are_named(recipe, tmp_path):
         ("width = 8", "width = 8\nlatent_channels = 24", "latent_channels = 24 is no multiple of the 16"),
         ("width = 8", "width = 8\ntimesteps = 500", "timesteps = 500, but diffusion.timesteps = 1000"),
         ("flip = true", "flip = true, scored = false", "data.sets: none is scored"),
+        ("sets = [", 'sets = [{ name = "discs", folders = ["b"], split = "discs" }, ', "two sets are called"),
         ("flip = true", "swap = 0.5", "data.sets.0.swap: Extra inputs are not permitted"),
         ('prediction = "v"', 'prediction = "eps"', "diffusion: zero_terminal_snr leaves no signal"),
         ("heads = 2", "heads = 3", "net: heads = 3 does not divide"),

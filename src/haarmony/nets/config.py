@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class UNetConfig(BaseModel):
-    """Widths and depths of the unconditional U-Net; the default is the shipped size."""
+    """Widths and depths of the U-Net that sees the noised picture alone; the default is the shipped size."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

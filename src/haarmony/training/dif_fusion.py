@@ -46,7 +46,7 @@ from haarmony.training.generation import (
 )
 from haarmony.training.losses import sobel
 from haarmony.training.recipe import Frozen
-from haarmony.training.task import Graph, Scores, Sheet, spaced, stacked
+from haarmony.training.task import Graph, Scores, Sheet, check_finite, spaced, stacked
 from haarmony.weights import load_generation, verified
 
 MEASURED = ("MI", "VIF", "SF", "Qabf", "SD", "CIEDE2000")
@@ -75,7 +75,7 @@ class DifFusionRecipe(PicturesRecipe):
     """What `haarmony train` reads where `task = "dif-fusion"`."""
 
     task: Literal["dif-fusion"]
-    coloured: Literal["first"] = Field("first", description="the source in colour; the other's luma is taken")
+    coloured: Literal["first"] = Field("first", description="the source in colour; the other's luma is fused")
     denoiser: str = Field(description="stage one: a run directory of `haarmony train`, or an export of it")
     features_at: tuple[PositiveInt, ...] = Field(
         (5, 50, 100), min_length=1, description="the steps t whose features are fused"
@@ -87,6 +87,9 @@ class DifFusionRecipe(PicturesRecipe):
     def _of_pairs(self) -> DifFusionRecipe:
         if self.diffusion.codec == LEARNT:
             raise ValueError(f"diffusion.codec = '{LEARNT}' is not for this task: haar or identity is")
+        for name in ("border", "diagonal"):
+            if getattr(self.diffusion, name):
+                raise ValueError(f"diffusion.{name} is not for this task, which fuses colours")
         if self.shape[0] != 4:
             raise ValueError(f"net.latent_channels = {self.net.latent_channels} is not for four channels")
         if self.diffusion.grid % self.net.factor:
@@ -223,6 +226,7 @@ class DifFusion:
             for n, x in enumerate(pictures):
                 visible, infrared = np.moveaxis(x[:3], 0, 2), x[3]
                 fused = fuse_colour(engine, self.recipe.diffusion, visible, infrared, seed=self.recipe.seed)
+                check_finite(fused, f"{name}, number {n + 1} of those scored,")
                 v, i, f = (from_unit(y, np.dtype(np.uint8)) for y in (visible, infrared, fused))
                 each.append(metrics.score(f, v, i, convention="cddfuse", metrics=MEASURED))
                 if n == len(pictures) // 2:

@@ -32,8 +32,8 @@ from haarmony.metrics.distribution import PATCH
 from haarmony.nets import UNet, UNetConfig
 from haarmony.training.codec import bring_codec, load_codec
 from haarmony.training.data import Report, stems
-from haarmony.training.recipe import BaseRecipe, FolderName, Frozen
-from haarmony.training.task import Graph, Scores, Sheet, spaced
+from haarmony.training.recipe import BaseRecipe, FolderName, Frozen, check_names
+from haarmony.training.task import Graph, Scores, Sheet, check_finite, spaced
 
 Picture = Float[np.ndarray, "_ _ _"]
 """Channels, height, width; a crop has others than what it is of."""
@@ -88,6 +88,7 @@ class PicturesRecipe(BaseRecipe):
             raise ValueError(
                 f"net.timesteps = {self.net.timesteps}, but diffusion.timesteps = {self.diffusion.timesteps}"
             )
+        check_names([one.name for one in self.data.sets])
         if not any(one.scored for one in self.data.sets):
             raise ValueError("data.sets: none is scored")
         return self
@@ -191,6 +192,7 @@ class Generation:
         self, net: nn.Module, pictures: Float[np.ndarray, "b k H W"], samples: Float[np.ndarray, "n k H W"]
     ) -> Scores:
         """The loss of the pictures, and how far the samples are from the whole split."""
+        check_finite(samples, "noise")
         distance = sliced_wasserstein(samples, self.pictures)
         return {"validation": {"loss": self._loss(net, pictures), "SWD": distance}}
 

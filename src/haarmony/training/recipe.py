@@ -7,6 +7,7 @@ the recipe as resolved, so that a model can be rebuilt from it. An unknown key i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -69,6 +70,12 @@ class PairSet(Pairs):
     )
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Refuse two sets of one name, with a ValueError."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"data.sets: two sets are called '{twice[0]}'")
+
+
 class PairsConfig(Frozen):
     """Where pairs are and how crops are drawn."""
 
@@ -79,9 +86,7 @@ class PairsConfig(Frozen):
 
     def check_names(self) -> None:
         """Refuse two sets of one name, with a ValueError."""
-        names = [one.name for one in self.sets]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"data.sets: two sets are called '{twice[0]}'")
+        check_names([one.name for one in self.sets])
 
 
 class DataConfig(PairsConfig):

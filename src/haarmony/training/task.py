@@ -34,6 +34,19 @@ def stacked(rows: Sequence[Sheet]) -> Sheet:
     return np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]), *beside)) for row in rows])
 
 
+def check_finite(made: np.ndarray, of: str) -> None:
+    """Refuse what a network made at a validation if a value is not finite: training diverged.
+
+    Raises:
+        ValueError: One is not; `of` says what was made.
+    """
+    if not np.isfinite(made).all():
+        raise ValueError(
+            f"training diverged, the network's picture of {of} is not finite:"
+            " lower optimiser.learning_rate; what was saved before is as it was"
+        )
+
+
 @runtime_checkable
 class Task(Protocol):
     """A network to train, the batches it learns from, its loss and its scores."""

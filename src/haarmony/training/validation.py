@@ -12,7 +12,7 @@ from haarmony.fuser import fuse_luma
 from haarmony.nets import FusionNet
 from haarmony.training.data import Pair, files, load_pair
 from haarmony.training.recipe import PairSet, Recipe
-from haarmony.training.task import Scores, spaced, stacked
+from haarmony.training.task import Scores, check_finite, spaced, stacked
 
 SHOWN = ("MI", "SCD", "VIF", "Qabf", "SSIM")
 WEIGHTS = {"VIF": 1.0, "Qabf": 3.0, "SSIM": 2.0, "SCD": 0.5}
@@ -49,11 +49,7 @@ def score(
         each = []
         for pair in pairs:
             fused = fuse_luma(engine, recipe.diffusion, pair.a, pair.b, codec=codec, seed=recipe.seed)
-            if not np.isfinite(fused).all():
-                raise ValueError(
-                    f"training diverged, the network's picture of {pair_set.name} {pair.stem} is not finite:"
-                    " lower optimiser.learning_rate; what was saved before is as it was"
-                )
+            check_finite(fused, f"{pair_set.name} {pair.stem}")
             each.append(measure(fused, pair, functional=pair_set.functional))
             if pair is pairs[len(pairs) // 2]:
                 rows.append(np.hstack([pair.a, pair.b, fused]))

@@ -126,8 +126,7 @@ def load_needed(folder: Path, card: DiffusionCard) -> tuple[Path, AutoencoderCar
 def _load(folder: Path, kind: type[AnyCard]) -> AnyCard:
     card = load_any(folder)
     if not isinstance(card, kind):
-        misfit = "is no autoencoder" if kind is AutoencoderCard else f"is not for {kind.use}"
-        raise ValueError(f"the model '{card.name}' {misfit}: {_choices(kind)}")
+        raise ValueError(f"the model '{card.name}' is not for {kind.use}: {_choices(kind)}")
     return card
 
 

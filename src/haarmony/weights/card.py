@@ -88,6 +88,7 @@ class GenerationCard(DiffusionCard):
 class AutoencoderCard(Card):
     """A learnt latent space, the codec of models that name it: `haarmony.codec.autoencoder`."""
 
+    use = "encoding"
     graphs = ("encoder", "decoder")
     kind: Literal["autoencoder"]
     channels: PositiveInt = Field(description="channels of its latent")
