@@ -76,6 +76,7 @@ def main() -> None:
     print(f"| none: validation slices | | {distance:.3f} | | {nearest(validation, training)} |", flush=True)
     generator = Generator(options.model)
     points: dict[str, list[Point]] = {}
+    generator.sample(options.number, steps=1)  # the first call's cost is no sampler's
     for sampler in SAMPLERS:
         for steps in options.steps:
             start = time.perf_counter()

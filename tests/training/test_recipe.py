@@ -8,6 +8,7 @@ import pytest
 from haarmony import settings, weights
 from haarmony.nets import NetConfig
 from haarmony.training.recipe import LossConfig, OptimiserConfig, Phase, Recipe
+from haarmony.training.tasks import load_recipe
 
 SHIPPED = Path(__file__).parents[2] / "recipes" / "medical.toml"
 
@@ -121,3 +122,26 @@ def test_a_shipped_recipe_survives_a_round_trip_and_is_its_cards(tmp_path, name)
         assert getattr(recipe, key) == getattr(card, key), key
     assert recipe.net == NetConfig.model_validate(card.net)
     assert {pair_set.name for pair_set in recipe.data.sets} == set(card.scores)
+
+
+@pytest.mark.parametrize("name", ["diff-if", "diff-if-small", "thesis"])
+def test_the_methods_compared_with_have_their_published_configuration(name, pytestconfig):
+    recipe = load_recipe(pytestconfig.rootpath / "recipes" / f"{name}.toml")
+    diffusion, loss = recipe.diffusion, recipe.loss
+    assert (diffusion.schedule, diffusion.beta_1, diffusion.beta_T) == ("linear", 1e-6, 1e-2)
+    assert (diffusion.timesteps, diffusion.prediction, diffusion.steps) == (1000, "eps", 4)
+    assert (diffusion.sampler, diffusion.zero_terminal_snr) == ("ddim", False)
+    assert recipe.optimiser.sampled_steps == 0  # t is uniform, one for an image
+    assert recipe.prior.weights == {"SSIM": 2, "VIF": 1, "Qabf": 3}
+    assert (loss.noise, loss.noise_norm, loss.target, loss.maximum, loss.ssim) == (8, "l1", 4, 8, 1)
+    assert (loss.vif, loss.qabf, loss.scd, loss.rank, loss.span) == (0, 0, 0, 0, 0)
+    assert recipe.seed == 42
+    if name == "thesis":
+        assert (recipe.data.crop, recipe.optimiser.batch, recipe.optimiser.learning_rate) == (256, 2, 1e-4)
+        assert recipe.optimiser.final_rate == 1
+        assert (recipe.net.wavelet, recipe.net.attention, recipe.net.cross_attention) == (True, True, True)
+    else:
+        assert (diffusion.codec, diffusion.eta, recipe.net.encoder) == ("identity", 1, False)
+    if name == "diff-if":
+        assert (recipe.net.step_width, recipe.net.unet.multipliers) == (48, (1, 2, 4, 6))
+        assert loss.gradient == 80
