@@ -292,19 +292,27 @@ def test_a_full_disk_fails_the_pairs_that_are_left_and_leaves_nothing_half(tmp_p
     import resource
 
     pairs, out = fill(tmp_path, [f"p{i}" for i in range(6)]), tmp_path / "out"
+    for i, pair in enumerate(pairs):
+        write(pair.a, np.full((64, 64), i, np.uint8))
+        write(pair.b, np.full((64, 64), 9, np.uint8))
     list(jobs.run(pairs, tmp_path / "unbroken", maximum))
     room = (tmp_path / "unbroken/manifest.jsonl").stat().st_size // 6 * 5 // 2
     sizes = {path.stem: path.stat().st_size for path in (tmp_path / "unbroken").glob("*.png")}
     assert max(sizes.values()) < room
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    outcomes = []
+    statuses, problems = [], set()
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
-        with pytest.raises(OSError, match="File too large") as caught:
-            outcomes.extend(jobs.run(pairs, out, maximum))  # raises once all are done
+        with pytest.raises(OSError, match="File too large") as caught:  # once all are done
+            for outcome in jobs.run(pairs, out, maximum):
+                statuses.append(outcome.status)
+                if outcome.error is not None:
+                    problems.add(str(outcome.error))
         stands = sorted(os.listdir(out))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert statuses == 2 * ["fused"] + 4 * ["failed"]
+    assert problems == {f"[Errno 27] File too large: '{out / 'manifest.jsonl'}'"}
     assert caught.value.filename == str(out / "manifest.csv")
     assert stands == ["manifest.jsonl", "p0.png", "p1.png"]
     kept = places(out)

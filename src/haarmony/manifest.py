@@ -111,7 +111,7 @@ class Manifest:
         for path in (self._journal.path, self._table):
             if path.is_symlink():
                 raise ValueError(f"{path}: is a link; the manifest follows none, so remove it")
-        head = _table([]).rstrip(b"\n")
+        head = _table([]).rstrip()
         if self._table.exists() and self._table.read_bytes()[: len(head)] != head:
             raise ValueError(f"{self._table}: is no manifest of ours and would be replaced; move it away")
         self._journal.__enter__()
@@ -137,7 +137,7 @@ class Manifest:
 
 def _table(entries: list[Entry]) -> bytes:
     text = io.StringIO()
-    rows = csv.DictWriter(text, list(Entry.model_fields), lineterminator="\n")
+    rows = csv.DictWriter(text, list(Entry.model_fields))  # lines end as RFC 4180 says
     rows.writeheader()
     rows.writerows(entry.model_dump() for entry in entries)
     return text.getvalue().encode()
