@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import os
 import signal
@@ -300,19 +301,17 @@ def test_a_full_disk_fails_the_pairs_that_are_left_and_leaves_nothing_half(tmp_p
     sizes = {path.stem: path.stat().st_size for path in (tmp_path / "unbroken").glob("*.png")}
     assert max(sizes.values()) < room
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    statuses, problems = [], set()
+    done: list[jobs.Outcome] = []
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
-        with pytest.raises(OSError, match="File too large") as caught:  # once all are done
-            for outcome in jobs.run(pairs, out, maximum):
-                statuses.append(outcome.status)
-                if outcome.error is not None:
-                    problems.add(str(outcome.error))
+        with pytest.raises(OSError, match="File too large") as caught:
+            done.extend(jobs.run(pairs, out, maximum))  # raises once all are done
         stands = sorted(os.listdir(out))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert statuses == 2 * ["fused"] + 4 * ["failed"]
-    assert problems == {f"[Errno 27] File too large: '{out / 'manifest.jsonl'}'"}
+    assert [outcome.status for outcome in done] == 2 * ["fused"] + 4 * ["failed"]
+    problem = f"[Errno {errno.EFBIG}] File too large: '{out / 'manifest.jsonl'}'"
+    assert {str(outcome.error) for outcome in done[2:]} == {problem}
     assert caught.value.filename == str(out / "manifest.csv")
     assert stands == ["manifest.jsonl", "p0.png", "p1.png"]
     kept = places(out)
