@@ -181,7 +181,6 @@ def test_a_missing_extra_is_one_line_that_names_it(here, model, argv):
     assert not Path("out.png").exists()
 
 
-@pytest.mark.parametrize(("text", "value"), [("90m", 5400), ("1.5h", 5400), ("30s", 30), (" 2h ", 7200)])
 def test_a_cluster_without_ray_is_one_line_too(here, model):
     done = without("ray", "fuse", "mri", "pet", "-o", "out", "--ray", "auto", "--model", str(model))
     assert (done.returncode, done.stdout) == (2, "")
@@ -189,6 +188,7 @@ def test_a_cluster_without_ray_is_one_line_too(here, model):
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize(("text", "value"), [("90m", 5400), ("1.5h", 5400), ("30s", 30), (" 2h ", 7200)])
 def test_durations(text, value):
     assert seconds(text) == value
 
