@@ -13,6 +13,8 @@ from haarmony import jobs
 from haarmony.io import Picture, read, write
 from haarmony.jobs import Pair
 
+MANIFEST = ["manifest.csv", "manifest.jsonl"]
+
 
 def maximum(a: Picture, b: Picture) -> Picture:
     if a.pixels.shape != b.pixels.shape:
@@ -79,7 +81,7 @@ def test_run_fuses_every_pair_and_goes_on_after_a_bad_one(tmp_path):
         str(outcomes[1].error) == f"{a / 'p2.png'} with {b / 'p2.png'}: sizes differ: (16, 20) and (16, 16)"
     )
     assert str(a / "p3.png") in str(outcomes[2].error)
-    assert sorted(path.name for path in out.iterdir()) == ["p1.png", "p4.png"]
+    assert sorted(path.name for path in out.iterdir()) == [*MANIFEST, "p1.png", "p4.png"]
     for stem in ("p1", "p4"):
         expected = np.maximum(read(a / f"{stem}.png").pixels, read(b / f"{stem}.png").pixels)
         np.testing.assert_array_equal(read(out / f"{stem}.png").pixels, expected)
@@ -106,7 +108,7 @@ def test_a_failed_pair_leaves_the_output_it_had(tmp_path):
     (outcome,) = jobs.run(pairs, out, maximum, overwrite=True)
     assert outcome.status == "failed"
     assert "p1.png: is damaged" in str(outcome.error)
-    assert state(out) == before
+    assert state(out)["p1.png"] == before["p1.png"]
 
 
 def test_a_run_removes_its_own_unfinished_files_alone(tmp_path):
@@ -115,7 +117,8 @@ def test_a_run_removes_its_own_unfinished_files_alone(tmp_path):
     for name in ("p1.png", "p1.png.part", "p2.png.part", "download.part", "p3.png.part"):
         (out / name).write_bytes(b"")
     list(jobs.run(jobs.pairs(a, b).pairs, out, maximum))
-    assert sorted(path.name for path in out.iterdir()) == ["download.part", "p1.png", "p2.png", "p3.png.part"]
+    expected = ["download.part", *MANIFEST, "p1.png", "p2.png", "p3.png.part"]
+    assert sorted(path.name for path in out.iterdir()) == expected
 
 
 def test_bytes_depend_on_the_pair_alone(tmp_path):

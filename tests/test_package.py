@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A part may import its own layer and those before it.
 LAYERS = (
     {"settings", "codec", "support", "io", "colour", "anatomy", "phantom", "classical", "sheet"}
-    | {"digests", "journal", "workers"},
+    | {"cluster", "digests", "journal", "manifest", "workers"},
     {"diffusion", "metrics"},
     {"weights", "nets"},
     {"engine", "engine_torch"},
@@ -54,6 +54,7 @@ HEAVY = TORCH | {
     "nibabel",
     "torchvision",
     "diffusers",
+    "ray",
 }
 
 COMMANDS = {
@@ -75,8 +76,10 @@ COMMANDS = {
             "--out",
             "--overwrite",
             "--quiet",
+            "--ray",
             "--seed",
             "--steps",
+            "--workers",
         ),
         *("-o", "A", "B"),
     ],

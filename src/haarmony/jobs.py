@@ -2,21 +2,43 @@
 
 A job is a pair of source files and the file it makes. It is done without a look at the other jobs, so an
 output's bytes depend on its own sources, model, steps and seed alone; a job that fails leaves its output as
-it was and stops no other.
+it was and stops no other. Workers only make bytes: one process decides what is to be done, records it in the
+manifest and puts the files in their places, so a worker that is killed leaves nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from itertools import takewhile
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from haarmony.io import Picture, check_target, read_picture, remove_leftover, write
+from haarmony import weights
+from haarmony.io import (
+    Picture,
+    check_place,
+    check_target,
+    encode,
+    read_picture,
+    remove_leftover,
+    write,
+    write_bytes,
+)
+from haarmony.manifest import Entry, Manifest, Settings, printable, sha256
+from haarmony.workers import spread
 
+if TYPE_CHECKING:
+    from haarmony.fuser import Fuser
+
+PER_WORKER = 4
+"""Pairs that are worth starting another process for; fewer share the cores as one process's threads."""
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif"})
 """Endings, in lower case, of what counts as a picture in a folder."""
 
@@ -54,7 +76,7 @@ class Outcome:
     out: Path
     status: Literal["fused", "skipped", "failed"]
     notes: tuple[str, ...] = ()
-    """What reading converted, each behind its file's name."""
+    """What reading converted, and why a file was replaced or kept; each behind its file's name."""
     error: ValueError | OSError | None = None
     """Why the pair failed."""
     seconds: float = 0.0
@@ -137,6 +159,13 @@ def fuse_file(pair: Pair, out: Path, fuse: Fuse) -> tuple[str, ...]:
         ValueError: A file is no readable picture, or the two cannot be fused; the message names the files.
         OSError: A file cannot be read or written.
     """
+    fused, notes = fuse_pair(pair, fuse)
+    write(out, fused)
+    return notes
+
+
+def fuse_pair(pair: Pair, fuse: Fuse) -> tuple[Picture, tuple[str, ...]]:
+    """Read a pair and fuse it: the result, and what reading converted; errors are `fuse_file`'s."""
     try:
         a, b = read_picture(pair.a), read_picture(pair.b)
         try:
@@ -145,37 +174,245 @@ def fuse_file(pair: Pair, out: Path, fuse: Fuse) -> tuple[str, ...]:
             raise ValueError(f"{pair.a} with {pair.b}: {error}") from error
     except MemoryError:
         raise ValueError(f"{pair.a} with {pair.b}: not enough memory for their size") from None
-    write(out, fused)
-    return tuple(f"{path}: {note}" for path, source in ((pair.a, a), (pair.b, b)) for note in source.notes)
+    return fused, tuple(
+        f"{path}: {note}" for path, source in ((pair.a, a), (pair.b, b)) for note in source.notes
+    )
 
 
-def run(pairs: Iterable[Pair], out: Path, fuse: Fuse, *, overwrite: bool = False) -> Iterator[Outcome]:
-    """Fuse pairs into OUT/STEM.png, one after the other.
+@dataclass(frozen=True)
+class Fusing:
+    """A `haarmony.Fuser` and its settings, which other processes can be given: each loads the model itself.
+
+    ONNX Runtime's bytes do not depend on `threads`, nor do a run's on how many workers share it; torch's may.
+    """
+
+    model: str = "medical"
+    engine: str = "onnx"
+    steps: int | None = None
+    seed: int = 42
+    colour: str = "auto"
+    threads: int | None = None
+
+    def check(self) -> None:
+        """Load the model and refuse settings that it does not have, with `Fuser`'s errors."""
+        self._fuser().check_steps(self.steps)
+
+    def settings(self) -> Settings:
+        """What the manifest holds of it; steps are the model's own where none are asked for."""
+        folder = weights.find(self.model)
+        card = weights.load_card(folder)
+        own = None if isinstance(card, weights.DifFusionCard) else card.diffusion.steps
+        return Settings(
+            model=card.name,
+            card_sha256=sha256(folder / "card.toml"),
+            engine=self.engine,
+            steps=own if self.steps is None else self.steps,
+            seed=self.seed,
+            colour=self.colour,
+        )
+
+    def __call__(self, a: Picture, b: Picture) -> Picture:
+        return self._fuser()(a, b, steps=self.steps, seed=self.seed, colour=self.colour)
+
+    def _fuser(self) -> Fuser:
+        folder = weights.find(self.model)
+        return _loaded(folder.resolve(), sha256(folder / "card.toml"), self.engine, self.threads)
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path, card_sha256: str, engine: str, threads: int | None) -> Fuser:
+    from haarmony.fuser import Fuser
+
+    return Fuser(folder, engine=engine, threads=threads)
+
+
+def run(
+    pairs: Iterable[Pair],
+    out: Path,
+    fuse: Fuse,
+    *,
+    overwrite: bool = False,
+    workers: int = 1,
+    ray: str | None = None,
+    stop: Callable[[], bool] = bool,
+) -> Iterator[Outcome]:
+    """Fuse pairs into OUT/STEM.png and keep OUT's manifest (`haarmony.manifest`) up to date.
+
+    A file that stands in an output's place is left alone, unless the manifest knows it for a former run's and
+    the pair's sources or settings are others today. Links are not followed. Whatever ends the run, what
+    stands in OUT is whole, and the next run does what is missing.
 
     Args:
         pairs: The pairs, each with a stem of its own.
         out: Folder to write into, made if it is missing. What an interrupted run left of these outputs (names
             that end in .part) is removed first.
-        fuse: Called with each pair's pictures.
-        overwrite: Replace outputs that exist; else they are skipped.
+        fuse: Called with each pair's pictures; for several workers, something picklable: `Fusing`, say.
+        overwrite: Replace outputs that exist, whatever they are.
+        workers: Processes, each with one pair at a time; 1 does the work in this one. The bytes are the same.
+        ray: Address of a Ray cluster to do the work on instead; see `haarmony.cluster`.
+        stop: Asked before a pair is begun: whether to end the run with those that are begun.
 
     Yields:
-        One outcome a pair, in the order given, once the pair is done.
+        One outcome a pair, as they are done: skipped ones first, then in the order given if one process does
+        them.
+
+    Raises:
+        ValueError: A file of the manifest's name is no manifest.
+        OSError: The folder or its manifest cannot be written, or another run is at work on it.
     """
-    jobs = [(pair, out / f"{pair.stem}.png") for pair in pairs]
+    jobs = [_Job(pair, out / f"{pair.stem}.png") for pair in pairs]
+    settings = fuse.settings() if isinstance(fuse, Fusing) else Settings(model=_name(fuse))
     out.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(target for _, target in jobs)
-    for pair, target in jobs:
-        if target.is_file() and not overwrite:
-            yield Outcome(pair, target, "skipped")
-            continue
-        start = time.perf_counter()
-        try:
-            outcome = Outcome(pair, target, "fused", notes=fuse_file(pair, target, fuse))
-        # The sources or the disk are to blame. Anything else is a mistake in the program and ends the run.
-        except (ValueError, OSError) as error:
-            outcome = Outcome(pair, target, "failed", error=error)
-        yield replace(outcome, seconds=time.perf_counter() - start)
+    with Manifest(out) as manifest:
+        remove_leftovers(job.target for job in jobs)
+        todo = []
+        for job in jobs:
+            try:
+                check_place(job.target)
+                decided = job if overwrite else _decide(job, settings, manifest)
+            except OSError as error:
+                decided = _failed(job, _Made(error=error), settings, manifest)
+            if isinstance(decided, _Job):
+                todo.append(decided)
+            else:
+                yield decided
+        if not todo:
+            return
+        make = partial(_make, fuse)
+        begun = takewhile(lambda _: not stop(), todo)
+        for job, result in _spread(make, begun, workers=min(workers, len(todo)), ray=ray):
+            try:
+                made = result()
+            except ChildProcessError as error:
+                made = _Made(error=error)
+            yield _land(job, made, settings, manifest, overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class _Job:
+    pair: Pair
+    target: Path
+    stands: str | None = None
+    """Digest of the former run's file that is to be replaced."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a worker made of a pair: a whole file's bytes, which the process that calls `run` writes."""
+
+    content: bytes = b""
+    notes: tuple[str, ...] = ()
+    a_sha256: str = ""
+    b_sha256: str = ""
+    seconds: float = 0.0
+    error: ValueError | OSError | None = None
+
+
+def _spread(
+    do: Callable[[_Job], _Made], jobs: Iterable[_Job], *, workers: int, ray: str | None
+) -> Iterator[tuple[_Job, Callable[[], _Made]]]:
+    if ray is None:
+        return spread(do, jobs, workers=workers)
+    from haarmony import cluster
+
+    return cluster.spread(do, jobs, address=ray)
+
+
+def _decide(job: _Job, settings: Settings, manifest: Manifest) -> _Job | Outcome:
+    """The job, if there is something to do and it may be done; else that it is skipped."""
+    stands = _standing(job.target)
+    if stands is None:
+        return job
+    entry = manifest.made(printable(job.pair.stem), stands)
+    if entry is None:
+        return _not_ours(job, settings, manifest)
+    sources = {"a_sha256": sha256(job.pair.a), "b_sha256": sha256(job.pair.b)}
+    here = entry.model_copy(update={"a": printable(job.pair.a), "b": printable(job.pair.b)})
+    if not (changes := here.changes(settings, **sources)):
+        manifest.show(here)
+        return Outcome(job.pair, job.target, "skipped")
+    return replace(job, stands=stands, notes=(f"{job.target}: fused again, since {', '.join(changes)}",))
+
+
+def _make(fuse: Fuse, job: _Job) -> _Made:
+    start, made = time.perf_counter(), _Made()
+    try:
+        made = replace(made, a_sha256=sha256(job.pair.a), b_sha256=sha256(job.pair.b))
+        fused, notes = fuse_pair(job.pair, fuse)
+        made = replace(made, content=encode(job.target, fused), notes=notes)
+    # The sources are to blame. Anything else is a mistake in the program and ends the run.
+    except (ValueError, OSError) as error:
+        made = replace(made, error=error)
+    return replace(made, seconds=time.perf_counter() - start)
+
+
+def _land(job: _Job, made: _Made, settings: Settings, manifest: Manifest, *, overwrite: bool) -> Outcome:
+    """Put what was made in its place, once the manifest knows it."""
+    if made.error is not None:
+        return _failed(job, made, settings, manifest)
+    if not overwrite and _standing(job.target) != job.stands:  # it has appeared since
+        return _not_ours(job, settings, manifest)
+    entry = _entry(job, settings, made, "fused", out_sha256=hashlib.sha256(made.content).hexdigest())
+    try:
+        manifest.add(entry)
+        write_bytes(job.target, made.content)
+    except OSError as error:  # a full disk's, say
+        return _failed(job, replace(made, error=error), settings, manifest)
+    return Outcome(job.pair, job.target, "fused", notes=job.notes + made.notes, seconds=made.seconds)
+
+
+def _failed(job: _Job, made: _Made, settings: Settings, manifest: Manifest) -> Outcome:
+    entry = _entry(job, settings, made, "failed")
+    try:
+        manifest.add(entry)
+    except OSError:  # the same full disk's
+        manifest.show(entry)
+    return Outcome(job.pair, job.target, "failed", job.notes + made.notes, made.error, made.seconds)
+
+
+def _not_ours(job: _Job, settings: Settings, manifest: Manifest) -> Outcome:
+    manifest.show(_entry(job, settings, _Made(), "skipped"))
+    note = f"{job.target}: is no file that the manifest knows, so it stays; --overwrite replaces it"
+    return Outcome(job.pair, job.target, "skipped", notes=(note,))
+
+
+def _entry(
+    job: _Job,
+    settings: Settings,
+    made: _Made,
+    result: Literal["fused", "skipped", "failed"],
+    *,
+    out_sha256: str = "",
+) -> Entry:
+    stays = Settings(model="") if result == "skipped" else settings  # nobody knows what made it
+    return Entry(
+        stem=printable(job.pair.stem),
+        a=printable(job.pair.a),
+        b=printable(job.pair.b),
+        a_sha256=made.a_sha256,
+        b_sha256=made.b_sha256,
+        out=printable(job.target.name),
+        out_sha256=out_sha256,
+        **stays.model_dump(),
+        seconds=round(made.seconds, 3),
+        result=result,
+        error=printable(" ".join(str(made.error).split())) if made.error else "",
+    )
+
+
+def _standing(path: Path) -> str | None:
+    """The digest of the file there; "" for what is no file of ours for certain, None where nothing is."""
+    try:
+        return sha256(path) if stat.S_ISREG(path.lstat().st_mode) else ""
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""
+
+
+def _name(fuse: Fuse) -> str:
+    return getattr(fuse, "__name__", type(fuse).__name__)
 
 
 def remove_leftovers(outs: Iterable[Path]) -> None:

@@ -77,8 +77,12 @@ class Journal(Generic[Kept]):
             _log.warning("%s: %d lines are damaged or of another version", self.path, damaged)
         return items
 
-    def append(self, item: Kept) -> None:
+    def append(self, item: Kept, *, sync: bool = False) -> None:
         """Write an item's line, so that it stays even if this process is killed right after.
+
+        Args:
+            item: The item.
+            sync: Wait until it is on the disk, so that it stays even if the machine is switched off.
 
         Raises:
             OSError: There is no room for it, say; the lines before it are as they were, and the next may be
@@ -88,6 +92,8 @@ class Journal(Generic[Kept]):
         try:
             while line:  # a disk that runs full takes a part of it
                 line = line[self._file.write(line) :]
+            if sync:
+                os.fsync(self._file.fileno())
         except BaseException as error:
             self._file.truncate(end)
             if isinstance(error, OSError):

@@ -47,6 +47,20 @@ def count(workers: int | None) -> int:
     return workers or cores()
 
 
+def worth(jobs: int, *, workers: int | None = None, per_worker: int = 1) -> int:
+    """How many workers to spread so many jobs over: the number asked for, or one a core, but none idle.
+
+    Args:
+        jobs: How many there are.
+        workers: The number asked for.
+        per_worker: How many jobs are worth starting another process for, where none is.
+
+    Raises:
+        ValueError: Less than one worker.
+    """
+    return min(count(workers), math.ceil(jobs / (per_worker if workers is None else 1)))
+
+
 def spread(
     do: Callable[[Job], Result],
     jobs: Iterable[Job],
@@ -80,12 +94,10 @@ def spread(
         ValueError: Less than one worker.
         ChildProcessError: While iterating: a worker cannot be started.
     """
-    per_worker = per_worker if workers is None else 1
-    workers = count(workers)
+    most = count(workers)
     if isinstance(jobs, Sized):
-        workers = min(workers, math.ceil(len(jobs) / per_worker))
-    in_processes = workers > 1 or apart
-    return _in_processes(do, iter(jobs), workers) if in_processes else _here(do, jobs)
+        most = worth(len(jobs), workers=workers, per_worker=per_worker)
+    return _in_processes(do, iter(jobs), most) if most > 1 or apart else _here(do, jobs)
 
 
 def _here(

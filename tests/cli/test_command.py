@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
 import subprocess
@@ -98,11 +99,17 @@ def test_an_interruption_is_one_line_and_code_130(here, model):
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
+    assert "ending with what is begun; Ctrl-C again ends at once" in err
     assert err.splitlines()[-1] == "haarmony: interrupted"
     assert "Traceback" not in err
-    assert 1 <= len(os.listdir("out")) < 403
-    for name in os.listdir("out"):
-        assert read(f"out/{name}").pixels.shape == (96, 96)
+    pictures = list(Path("out").glob("*.png"))
+    assert 1 <= len(pictures) < 403
+    assert len(os.listdir("out")) == len(pictures) + 2  # the manifest's
+    with open("out/manifest.csv", newline="", encoding="utf-8") as file:
+        rows = {row["out"]: row["result"] for row in csv.DictReader(file)}
+    assert rows == {picture.name: "fused" for picture in pictures}  # all that was begun
+    for picture in pictures:
+        assert read(picture).pixels.shape == (96, 96)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
@@ -112,7 +119,7 @@ def test_work_goes_on_where_nobody_listens(here, model, closed):
     done = subprocess.run(["sh", "-c", line, COMMAND, model], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout in ("", "out: 3 fused, 0 skipped, 0 failed\n")
-    assert sorted(os.listdir("out")) == ["p1.png", "p2.png", "p3.png"]
+    assert sorted(os.listdir("out")) == ["manifest.csv", "manifest.jsonl", "p1.png", "p2.png", "p3.png"]
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, cli.typer.Abort])
@@ -172,6 +179,13 @@ def test_a_missing_extra_is_one_line_that_names_it(here, model, argv):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == 'haarmony: torch is not installed: pip install "haarmony[train]"\n'
     assert not Path("out.png").exists()
+
+
+def test_a_cluster_without_ray_is_one_line_too(here, model):
+    done = without("ray", "fuse", "mri", "pet", "-o", "out", "--ray", "auto", "--model", str(model))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == 'haarmony: ray is not installed: pip install "haarmony[cluster]"\n'
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(("text", "value"), [("90m", 5400), ("1.5h", 5400), ("30s", 30), (" 2h ", 7200)])

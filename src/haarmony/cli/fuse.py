@@ -7,16 +7,16 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from haarmony.cli.interrupt import finishing
 from haarmony.cli.messages import describe, say, unpaired, with_bar
 
 if TYPE_CHECKING:
-    from haarmony.jobs import Outcome
+    from haarmony.jobs import Outcome, Pairs
 
 
 class Colour(str, Enum):
@@ -58,23 +58,28 @@ def fuse(
     engine: Annotated[
         EngineName, typer.Option(help="What computes; torch needs the extra 'train'.")
     ] = EngineName.ONNX,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes for folders; one a core by default.")
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Fuse folders on this Ray cluster (extra 'cluster')."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but problems.")] = False,
 ) -> None:
     """Fuse two aligned pictures, or every pair that two folders hold.
 
     Files of two folders pair up by their stem; each pair makes OUT/STEM.png, where that
-    does not exist yet.
+    does not exist yet or was made of other files or settings. OUT/manifest.csv says which.
     """
     from haarmony import jobs
 
     jobs.check(a, b, out, overwrite=overwrite)
     found = jobs.pairs(a, b) if a.is_dir() else None
-    from haarmony.fuser import Fuser
-
-    fuser = Fuser(model, engine=engine.value)
-    fuser.check_steps(steps)
-    fusing = partial(fuser, steps=steps, seed=seed, colour=colour.value)
+    several, threads = _shared(found, engine, workers, ray)
+    fusing = jobs.Fusing(model, engine.value, steps, seed, colour.value, threads)
+    fusing.check()
     if found is None:
         start = time.perf_counter()
         notes = jobs.fuse_file(jobs.Pair(a, b), out, fusing)
@@ -84,12 +89,37 @@ def fuse(
         return
     if not quiet:
         say(*unpaired(a, b, found))
-    outcomes = jobs.run(found.pairs, out, fusing, overwrite=overwrite)
-    count = Counter(_reported(outcomes, total=len(found.pairs), quiet=quiet))
+    with finishing() as asked:
+        outcomes = jobs.run(
+            found.pairs, out, fusing, overwrite=overwrite, workers=several, ray=ray, stop=asked.is_set
+        )
+        count = Counter(_reported(outcomes, total=len(found.pairs), quiet=quiet))
+    if asked.is_set():
+        raise KeyboardInterrupt
     if not quiet:
         typer.echo(f"{out}: {count['fused']} fused, {count['skipped']} skipped, {count['failed']} failed")
     if count["failed"]:
         raise typer.Exit(1)
+
+
+def _shared(
+    found: Pairs | None, engine: EngineName, workers: int | None, ray: str | None
+) -> tuple[int, int | None]:
+    """How many processes fuse, and with how many threads each."""
+    from haarmony import cluster
+    from haarmony.jobs import PER_WORKER
+    from haarmony.workers import cores, worth
+
+    if found is None or engine is EngineName.TORCH:  # which shares one GPU, or all cores, by itself
+        if workers is None and ray is None:
+            return 1, None
+        why = "are for folders, not for two files" if found is None else "need the onnx engine, not torch"
+        raise ValueError(f"--workers and --ray {why}")
+    if ray is not None:
+        cluster.require()
+        return 1, 1
+    several = worth(len(found.pairs), workers=workers, per_worker=PER_WORKER)
+    return several, max(1, cores() // several)
 
 
 def _reported(outcomes: Iterable[Outcome], *, total: int, quiet: bool) -> Iterator[str]:

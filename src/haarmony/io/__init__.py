@@ -7,6 +7,9 @@ one line that names the file, the problem and what to do. Writing is whole or no
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedWriter, BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,7 @@ __all__ = [
     "check_pixels",
     "check_place",
     "check_target",
+    "encode",
     "from_unit",
     "read",
     "read_picture",
@@ -30,6 +34,7 @@ __all__ = [
     "replacing",
     "to_unit",
     "write",
+    "write_bytes",
 ]
 
 
@@ -123,8 +128,27 @@ def write(
     pixels = picture.pixels if isinstance(picture, Picture) else picture
     check_pixels(pixels)
     check_target(path, overwrite=overwrite)
+    with _written(path) as file:
+        raster.ENCODERS[path.suffix.lower()](file, pixels)
+
+
+def encode(path: Path, picture: Picture) -> bytes:
+    """What `write` would write to `path`, whose ending says the format."""
+    buffer = BytesIO()
+    raster.ENCODERS[path.suffix.lower()](buffer, picture.pixels)
+    return buffer.getvalue()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write what `encode` made, whole or not at all; errors are those of `write`."""
+    with _written(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[BufferedWriter]:
     try:
         with replacing(path) as file:
-            raster.ENCODERS[path.suffix.lower()](file, pixels)
+            yield file
     except OSError as error:
         raise type(error)(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -1,0 +1,161 @@
+"""The manifest of a folder of results: which file was made of what, by which model, and what failed.
+
+Two files stand in the folder and both stay. manifest.jsonl is the record: a `haarmony.journal`, to which
+every output's line is added, digest included, *before* the output is put in its place. So whenever a run is
+killed, what stands there is a file whose digest the record knows, or none of ours. manifest.csv says the same
+for people, a row for each pair; it is written anew from the record when a run ends or is interrupted.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+import haarmony
+from haarmony.io import replacing
+from haarmony.journal import Journal, Line
+
+RECORD, TABLE = "manifest.jsonl", "manifest.csv"
+
+
+class Settings(BaseModel):
+    """What a result depends on besides its sources."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    card_sha256: str = ""
+    """Of the model's card.toml, which names the sha256 of the model's other files."""
+    engine: str = ""
+    steps: int | None = None
+    seed: int | None = None
+    colour: str = ""
+
+
+class Entry(Line):
+    """One pair and what became of it; the columns of manifest.csv."""
+
+    stem: str
+    a: str
+    b: str
+    a_sha256: str = ""
+    b_sha256: str = ""
+    out: str
+    out_sha256: str = ""
+    model: str
+    card_sha256: str
+    version: str = haarmony.__version__
+    engine: str
+    steps: int | None
+    seed: int | None
+    colour: str
+    seconds: float = 0.0
+    result: Literal["fused", "skipped", "failed"]
+    """"fused": the file was made of these sources, in this run or a former one; "skipped": another stands
+    there, of which nothing is known."""
+    error: str = ""
+
+    def changes(self, settings: Settings, *, a_sha256: str, b_sha256: str) -> list[str]:
+        """What is another today than when this was made, in words; nothing if it would be made again."""
+        sources = ((self.a, self.a_sha256, a_sha256), (self.b, self.b_sha256, b_sha256))
+        found = [f"{source} has changed" for source, then, now in sources if then != now]
+        for name, now in settings.model_dump().items():
+            if (then := getattr(self, name)) != now:
+                found.append(
+                    "the model's card has changed" if name == "card_sha256" else f"{name}: {then} → {now}"
+                )
+        return found
+
+
+class Manifest:
+    """The manifest of a folder; open it with ``with``, one process at a time.
+
+    Raises:
+        ValueError: On opening: one of its files is a link, or a manifest.csv that was not written here.
+        OSError: On opening: it cannot be written, or another run is at work on the folder. On closing:
+            manifest.csv cannot be written; it is as it was, and the record is whole.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._table = folder / TABLE
+        self._journal = Journal(folder / RECORD, Entry)
+
+    def made(self, stem: str, out_sha256: str) -> Entry | None:
+        """How the file of this digest was made, if a run made it."""
+        return self._made.get((stem, out_sha256))
+
+    def add(self, entry: Entry) -> None:
+        """Record what is about to be put in place, or has failed, so that a power cut does not undo it.
+
+        Raises:
+            OSError: There is no room for it.
+        """
+        self._journal.append(entry, sync=True)
+        self.show(entry)
+
+    def show(self, entry: Entry) -> None:
+        """Make this the pair's row, without a record."""
+        self._rows[entry.stem] = entry
+        if entry.result == "fused":
+            self._made[entry.stem, entry.out_sha256] = entry
+
+    def __enter__(self) -> Manifest:
+        for path in (self._journal.path, self._table):
+            if path.is_symlink():
+                raise ValueError(f"{path}: is a link; the manifest follows none, so remove it")
+        head = _table([]).rstrip()
+        if self._table.exists() and self._table.read_bytes()[: len(head)] != head:
+            raise ValueError(f"{self._table}: is no manifest of ours and would be replaced; move it away")
+        self._journal.__enter__()
+        self._made: dict[tuple[str, str], Entry] = {}
+        self._rows: dict[str, Entry] = {}
+        for entry in self._journal.read():
+            self.show(entry)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            with suppress(*([OSError] if error else [])):  # what ends the run is what matters
+                with replacing(self._table) as file:
+                    file.write(_table([self._rows[stem] for stem in sorted(self._rows)]))
+        finally:
+            self._journal.__exit__(kind, error, traceback)
+
+
+def _table(entries: list[Entry]) -> bytes:
+    text = io.StringIO()
+    rows = csv.DictWriter(text, list(Entry.model_fields))  # lines end as RFC 4180 says
+    rows.writeheader()
+    rows.writerows(entry.model_dump() for entry in entries)
+    return text.getvalue().encode()
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """A file's name or path as text that can be written: bytes in it that are no text are escaped."""
+    return os.fspath(name).encode(errors="backslashreplace").decode()
+
+
+def sha256(path: Path) -> str:
+    """The whole SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    sha = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            sha.update(chunk)
+    return sha.hexdigest()
