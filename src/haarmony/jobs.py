@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from haarmony.io import Picture, check_target, read_picture, remove_leftover, write
+from haarmony.io import Picture, Volume, check_kind, check_target, read, remove_leftover, write
 
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif"})
 """Endings, in lower case, of what counts as a picture in a folder."""
 
-Fuse = Callable[[Picture, Picture], Picture]
-"""What makes one picture of two: a `haarmony.Fuser`, or any other fusing function."""
+Range = tuple[float, float]
+Fuse = Callable[[Any, Any], Picture | Volume]
+"""What makes one picture or volume of two: a `haarmony.Fuser`, or any other fusing function."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,16 @@ def check(a: Path, b: Path, out: Path, *, overwrite: bool = False) -> None:
         _check_file(a, b, out, overwrite=overwrite)
 
 
-def fuse_file(pair: Pair, out: Path, fuse: Fuse) -> tuple[str, ...]:
+def fuse_file(
+    pair: Pair, out: Path, fuse: Fuse, *, ranges: tuple[Range | None, Range | None] = (None, None)
+) -> tuple[str, ...]:
     """Read a pair, fuse it and write the result, whole or not at all.
+
+    Args:
+        pair: Two pictures or two volumes.
+        out: The file to write.
+        fuse: Makes the result.
+        ranges: The sources' values that 0.0 and 1.0 stand for, as `haarmony.io.read` takes them.
 
     Returns:
         What reading converted, each behind its file's name.
@@ -138,7 +147,8 @@ def fuse_file(pair: Pair, out: Path, fuse: Fuse) -> tuple[str, ...]:
         OSError: A file cannot be read or written.
     """
     try:
-        a, b = read_picture(pair.a), read_picture(pair.b)
+        a, b = read(pair.a, value_range=ranges[0]), read(pair.b, value_range=ranges[1])
+        check_kind(out, a)
         try:
             fused = fuse(a, b)
         except ValueError as error:
@@ -146,10 +156,18 @@ def fuse_file(pair: Pair, out: Path, fuse: Fuse) -> tuple[str, ...]:
     except MemoryError:
         raise ValueError(f"{pair.a} with {pair.b}: not enough memory for their size") from None
     write(out, fused)
-    return tuple(f"{path}: {note}" for path, source in ((pair.a, a), (pair.b, b)) for note in source.notes)
+    told = ((pair.a, a), (pair.b, b), (out, fused))
+    return tuple(f"{path}: {note}" for path, source in told for note in source.notes)
 
 
-def run(pairs: Iterable[Pair], out: Path, fuse: Fuse, *, overwrite: bool = False) -> Iterator[Outcome]:
+def run(
+    pairs: Iterable[Pair],
+    out: Path,
+    fuse: Fuse,
+    *,
+    overwrite: bool = False,
+    ranges: tuple[Range | None, Range | None] = (None, None),
+) -> Iterator[Outcome]:
     """Fuse pairs into OUT/STEM.png, one after the other.
 
     Args:
@@ -158,6 +176,7 @@ def run(pairs: Iterable[Pair], out: Path, fuse: Fuse, *, overwrite: bool = False
             that end in .part) is removed first.
         fuse: Called with each pair's pictures.
         overwrite: Replace outputs that exist; else they are skipped.
+        ranges: As for `fuse_file`.
 
     Yields:
         One outcome a pair, in the order given, once the pair is done.
@@ -171,7 +190,7 @@ def run(pairs: Iterable[Pair], out: Path, fuse: Fuse, *, overwrite: bool = False
             continue
         start = time.perf_counter()
         try:
-            outcome = Outcome(pair, target, "fused", notes=fuse_file(pair, target, fuse))
+            outcome = Outcome(pair, target, "fused", notes=fuse_file(pair, target, fuse, ranges=ranges))
         # The sources or the disk are to blame. Anything else is a mistake in the program and ends the run.
         except (ValueError, OSError) as error:
             outcome = Outcome(pair, target, "failed", error=error)

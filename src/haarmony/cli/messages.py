@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from haarmony.jobs import Pairs
 
@@ -81,6 +81,31 @@ def counted(total: int, *, label: str = "") -> Iterator[Callable[..., None]]:
     with _progress(label) as bar:
         task = bar.add_task("", total=total)
         yield lambda *_: bar.advance(task)
+
+
+@contextmanager
+def slice_counter(*, quiet: bool) -> Iterator[Callable[..., None] | None]:
+    """What to call with (slices done, slices in all, …): a bar on a terminal, elsewhere a line a tenth."""
+    if quiet or sys.stderr is None:
+        yield None
+        return
+    if not sys.stderr.isatty():
+
+        def tell(done: int, total: int, *_: object) -> None:
+            if done == total or done % max(1, total // 10) == 0:
+                say(f"slice {done} of {total}")
+
+        yield tell
+        return
+    with _progress("slices") as bar:
+        tasks: list[TaskID] = []
+
+        def move(done: int, total: int, *_: object) -> None:
+            if not tasks:
+                tasks.append(bar.add_task("", total=total))
+            bar.update(tasks[0], completed=done)
+
+        yield move
 
 
 def _progress(label: str) -> Progress:

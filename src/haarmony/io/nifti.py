@@ -33,7 +33,7 @@ UNITS: dict[str, Unit] = {"mm": "mm", "meter": "m", "micron": "um"}
 
 
 def ending(path: Path) -> str | None:
-    """".nii" or ".nii.gz", whichever the file's name ends in."""
+    """ ".nii" or ".nii.gz", whichever the file's name ends in."""
     return next((end for end in ENDINGS if path.name.lower().endswith(end)), None)
 
 
@@ -229,7 +229,9 @@ def _new_header(volume: Volume) -> tuple[Any, np.dtype[Any]]:
     colour = volume.voxels.ndim == 4
     dtype = np.dtype(np.uint8 if colour or volume.voxels.dtype == np.uint8 else np.uint16)
     if max(volume.shape) > np.iinfo(np.int16).max:
-        raise ValueError(f"cannot write a volume of {' × '.join(map(str, volume.shape))}: a side is above 32767")
+        raise ValueError(
+            f"cannot write a volume of {' × '.join(map(str, volume.shape))}: a side is above 32767"
+        )
     header = Nifti1Header(endianness="<")
     header.set_data_dtype(RGB24 if colour else dtype)
     header.set_data_shape(volume.shape)
@@ -244,4 +246,3 @@ def _new_header(volume: Volume) -> tuple[Any, np.dtype[Any]]:
     header.set_slope_inter(1, 0) if colour else header.set_slope_inter((hi - lo) / top, lo)
     header["magic"], header["vox_offset"], header["descrip"] = b"n+1", 352, b"haarmony"
     return header, dtype
-
