@@ -82,8 +82,9 @@ class Fuser:
         Args:
             a: First source: a `Picture`, or an array (H, W) or (H, W, 3), uint8, uint16 or float in [0, 1].
                 For the medical model the MRI. Or a `Volume`.
-            b: Second source, of the same height and width, or a `Volume` that overlaps the first; CT, PET or SPECT. Where one source is in colour,
-                the order does not matter: the model's card says which place is its.
+            b: Second source, of the same height and width, or a `Volume` that overlaps the first; CT, PET or
+                SPECT. Where one source is in colour, the order does not matter: the model's card says which
+                place is its.
             steps: Sampling steps, 1 to T; None takes the model card's. A model that does not sample takes
                 none.
             seed: Seed of the noise; the same seed gives the same bytes.
@@ -109,12 +110,14 @@ class Fuser:
             raise ValueError("one source is a volume, the other a picture; give two of a kind")
         if slices is not None and not volume:
             raise ValueError("slices are of volumes; the sources are pictures")
-        if isinstance(a, Volume) and isinstance(b, Volume):
-            a, b = volumes.aligned(a, b, plane=plane, slices=slices)
+        first: Any = a
+        second: Any = b
+        if volume:
+            first, second = volumes.aligned(first, second, plane=plane, slices=slices)
             # Of the volumes, since a slice of a coloured one may be grey.
-            whole = volumes.is_coloured(a), volumes.is_coloured(b)
+            whole = volumes.is_coloured(first), volumes.is_coloured(second)
             if isinstance(self._engine, Engine):
-                colour = volumes.choose(colour, a, b)
+                colour = volumes.choose(colour, first, second)
 
         def rule(a: np.ndarray, b: np.ndarray) -> np.ndarray:
             coloured = whole if volume else (is_coloured(a), is_coloured(b))
@@ -136,10 +139,10 @@ class Fuser:
                 callback(1, 1, to_luma(fused))
             return fused
 
-        if isinstance(a, Volume) and isinstance(b, Volume):
-            fuse = partial(fuse_pictures, rule=rule, colour=colour)
-            return volumes.by_slices(a, b, fuse, plane=plane, callback=callback)
-        return fuse_pictures(a, b, rule, colour=colour)
+        fuse: Any = partial(fuse_pictures, rule=rule, colour=colour)
+        if volume:
+            fuse = partial(volumes.by_slices, fuse=fuse, plane=plane, callback=callback)
+        return fuse(first, second)
 
     def _in_order(
         self, a: np.ndarray, b: np.ndarray, coloured: tuple[bool, bool]

@@ -75,9 +75,7 @@ def fuse(
     ] = None,
     range_a: Annotated[
         str | None,
-        typer.Option(
-            metavar="LO,HI", help="A's values for black and white; by default its type's or extremes."
-        ),
+        typer.Option(metavar="LO,HI", help="A's values for black and white; else its type's or extremes."),
     ] = None,
     range_b: Annotated[str | None, typer.Option(metavar="LO,HI", help="The same for B.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
@@ -85,7 +83,8 @@ def fuse(
 ) -> None:
     """Fuse two aligned pictures or volumes, or every pair of pictures that two folders hold.
 
-    Volumes are NIfTI files; B is resampled to the grid of A, whose affine the result has. Files of two folders pair up by their stem; each pair makes OUT/STEM.png, where that
+    Volumes are NIfTI files; B is resampled to the grid of A, whose affine the result has.
+    Files of two folders pair up by their stem; each pair makes OUT/STEM.png, where that
     does not exist yet.
     """
     from haarmony import jobs

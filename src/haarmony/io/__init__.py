@@ -1,7 +1,7 @@
 """Reading and writing, one file a family of formats: `read(path)` and `write(path, picture or volume)`.
 
-What reading had to convert stands in the result's `notes`; what it cannot convert without guessing it refuses, in
-one line that names the file, the problem and what to do. Writing is whole or not at all.
+What reading had to convert stands in the result's `notes`; what it cannot convert without guessing it
+refuses, in one line that names the file, the problem and what to do. Writing is whole or not at all.
 """
 
 from __future__ import annotations

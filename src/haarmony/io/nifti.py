@@ -1,8 +1,8 @@
 """NIfTI-1 and -2 volumes (.nii, .nii.gz): in with every value in its own unit, out with the same affine.
 
 The stored numbers become values by the header, value = scl_slope · stored + scl_inter, and values become
-[0, 1] by `haarmony.io.ranges`. Out it goes the other way: 16-bit levels with a slope and an intercept, so that
-a viewer shows Hounsfield units where the source had them. Colour is RGB24 (datatype 128).
+[0, 1] by `haarmony.io.ranges`. Out it goes the other way: 16-bit levels with a slope and an intercept, so
+that a viewer shows Hounsfield units where the source had them. Colour is RGB24 (datatype 128).
 
 nibabel reads and makes headers; the voxels are read here, since a header must not decide how much memory a
 file takes: nothing is unpacked beyond what the header was allowed to claim.
@@ -13,8 +13,9 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 
@@ -33,11 +34,11 @@ UNITS: dict[str, Unit] = {"mm": "mm", "meter": "m", "micron": "um"}
 
 
 def ending(path: Path) -> str | None:
-    """ ".nii" or ".nii.gz", whichever the file's name ends in."""
+    """Which of both endings the file's name has: ".nii" or ".nii.gz"."""
     return next((end for end in ENDINGS if path.name.lower().endswith(end)), None)
 
 
-def is_nifti(file: BinaryIO) -> bool:
+def is_nifti(file: BufferedIOBase) -> bool:
     """Whether an open file starts as a NIfTI volume does, compressed or not; it is then back at its start."""
     head = file.read(2)
     file.seek(0)
@@ -55,7 +56,7 @@ def _version(head: bytes) -> int | None:
     return 2 if head[4:8] in (b"n+2\0", b"ni2\0") else None
 
 
-def read(file: BinaryIO, *, value_range: ValueRange | None = None) -> Volume:
+def read(file: BufferedIOBase, *, value_range: ValueRange | None = None) -> Volume:
     """The volume that an open file holds.
 
     Args:
@@ -71,14 +72,14 @@ def read(file: BinaryIO, *, value_range: ValueRange | None = None) -> Volume:
     """
     packed = file.read(2) == GZIP_MAGIC
     file.seek(0)
-    stream = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file
+    stream = gzip.GzipFile(fileobj=file) if packed else file
     try:
         return _decode(stream, value_range)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"is damaged or unfinished ({error}); copy or save it again") from error
 
 
-def _decode(stream: BinaryIO, value_range: ValueRange | None) -> Volume:
+def _decode(stream: BufferedIOBase, value_range: ValueRange | None) -> Volume:
     header = _header(stream)
     shape, code = _shape(header), int(header["datatype"])
     if code not in (*NUMBERS, RGB24):
@@ -103,7 +104,7 @@ def _decode(stream: BinaryIO, value_range: ValueRange | None) -> Volume:
     return Volume(voxels, used, affine, unit, notes=(*notes, told(used, why=why)))
 
 
-def _header(stream: BinaryIO) -> Any:
+def _header(stream: BufferedIOBase) -> Any:
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
     from nibabel.spatialimages import HeaderDataError
@@ -166,7 +167,7 @@ def _scaling(header: Any) -> tuple[float, float]:
     return slope, inter
 
 
-def _voxels(stream: BinaryIO, header: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+def _voxels(stream: BufferedIOBase, header: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """The stored numbers, (I, J, K) or (I, J, K, 3); i runs fastest in the file, after colour."""
     offset, here = float(header["vox_offset"]), stream.tell()
     if not (here <= offset <= MAX_EXTENSIONS and offset == int(offset)):
@@ -194,7 +195,7 @@ def _extremes(raw: np.ndarray) -> tuple[float, float]:
     return float(raw.min()), float(raw.max())
 
 
-def write(file: BinaryIO, volume: Volume, *, packed: bool) -> None:
+def write(file: BufferedIOBase, volume: Volume, *, packed: bool) -> None:
     """Write a volume: grey as uint8 where it is, else as uint16, either scaled to its own values; or RGB24.
 
     Args:
@@ -206,7 +207,7 @@ def write(file: BinaryIO, volume: Volume, *, packed: bool) -> None:
         ValueError: A side is longer than the format's 32767.
     """
     header, dtype = _new_header(volume)
-    target = cast(BinaryIO, gzip.GzipFile("", "wb", 6, file, mtime=0)) if packed else file
+    target = gzip.GzipFile("", "wb", 6, file, mtime=0) if packed else file
     try:
         target.write(header.binaryblock + bytes(4))  # no extensions
         for k in range(volume.shape[2]):
