@@ -44,6 +44,21 @@ def test_a_supported_picture_is_left_alone():
     np.testing.assert_array_equal(project(np.maximum(a, b), a, b, margin=0.0), np.maximum(a, b))
 
 
+@pytest.mark.parametrize("array", [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_where_both_sources_agree_the_fused_picture_is_what_they_say(array, diagonal):
+    rng = np.random.default_rng(5)
+    f, a = rng.random((2, 16, 18))
+    b = a.copy()
+    b[4, 5] += 0.25
+    b[10:, 10:] *= 0.5
+    fused = np.asarray(project(*(array(x) for x in (f, a, b)), margin=0.01, diagonal=diagonal))
+    agreed = ~ndimage.binary_dilation(a != b, np.ones((3, 3)))
+    np.testing.assert_array_equal(fused[agreed], a[agreed])
+    assert (fused[~agreed] != a[~agreed]).mean() > 0.9
+    np.testing.assert_array_equal(np.asarray(project(*(array(x) for x in (f, a, a)), margin=1.0)), a)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_torch_and_numpy_agree(dtype):
     rng = np.random.default_rng(2)

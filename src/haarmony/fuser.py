@@ -5,27 +5,29 @@ The path, in order, is one of two by the model's kind; this module is the only p
     `fuse_luma`     luma → pad → encode once → sample in a few steps, each refined → crop → chroma back
     `fuse_colour`   join R, G, B and infrared → pad → noise to some t → features of each → fuse once → crop
 
-What is around both, from the pictures that come to the one that goes, is `fuse_pictures`.
+What is around both, from the pictures that come to the one that goes, is `fuse_pictures`; volumes go through
+it slice by slice (`haarmony.volumes`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from haarmony import weights
+from haarmony import volumes, weights
 from haarmony.codec import Codec, decode_channels, encode_channels
 from haarmony.colour import choose, is_coloured, merge, to_luma
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.diffusion.process import Process
 from haarmony.diffusion.sampler import sample
 from haarmony.engine import DifFusionEngine, Engine, OnnxDifFusion, OnnxEngine, load_codec
-from haarmony.io import Picture, check_pixels, from_unit, to_unit
+from haarmony.io import Picture, Volume, check_pixels, from_unit, to_unit
 from haarmony.support import project
 from haarmony.weights import DifFusionCard, ModelCard
 
@@ -34,6 +36,7 @@ SMALLEST = 16
 """Smallest side of a picture, in pixels."""
 
 Source = TypeVar("Source", Picture, Shaped[np.ndarray, "..."])
+AnySource = TypeVar("AnySource", Picture, Volume, Shaped[np.ndarray, "..."])
 Watch = Callable[[int, int, np.ndarray], None]
 """Called at every step with (steps done, steps in all, fused luma so far (H, W))."""
 
@@ -64,40 +67,61 @@ class Fuser:
 
     def __call__(
         self,
-        a: Source,
-        b: Source,
+        a: AnySource,
+        b: AnySource,
         *,
         steps: int | None = None,
         seed: int = 42,
         colour: str = "auto",
+        plane: str = "axial",
+        slices: tuple[int, int] | None = None,
         callback: Watch | None = None,
-    ) -> Source:
+    ) -> AnySource:
         """Fuse a pair.
 
         Args:
             a: First source: a `Picture`, or an array (H, W) or (H, W, 3), uint8, uint16 or float in [0, 1].
-                For the medical model the MRI.
-            b: Second source, of the same height and width; CT, PET or SPECT. Where one source is in colour,
-                the order does not matter: the model's card says which place is its.
+                For the medical model the MRI. Or a `Volume`.
+            b: Second source, of the same height and width, or a `Volume` that overlaps the first; CT, PET or
+                SPECT. Where one source is in colour, the order does not matter: the model's card says which
+                place is its.
             steps: Sampling steps, 1 to T; None takes the model card's. A model that does not sample takes
                 none.
             seed: Seed of the noise; the same seed gives the same bytes.
             colour: Whose chroma the result has: "auto" (the coloured source's, the more colourful where both
                 are, or what the model makes of them if it fuses colours), "first", "second" or "grey".
-            callback: Called after every step.
+            plane: Of the slices in which volumes are fused, with one noise: axial, coronal or sagittal.
+            slices: (LO, HI), the slices LO to HI − 1 of the first volume along that plane, in the stored
+                order; None takes all.
+            callback: Called after every step; for volumes after every slice (slices done, slices in all).
 
         Returns:
             What `a` is, at the sources' size and the deeper of their sample types. An array is (H, W) for two
-            grey arrays and for colour="grey", else (H, W, 3).
+            grey arrays and for colour="grey", else (H, W, 3); a volume likewise, on the first's grid.
 
         Raises:
-            ValueError: Sizes differ, a side is below 16, a value is not finite or not in [0, 1], steps or
-                colour is not one there is.
+            ValueError: Sizes differ, a side is below 16, a value is not finite or not in [0, 1], steps,
+                colour, plane or slices is not one there is, a volume stands against a picture, or volumes do
+                not overlap.
         """
         self.check_steps(steps)
+        volume, whole = isinstance(a, Volume), (False, False)
+        if volume != isinstance(b, Volume):
+            raise ValueError("one source is a volume, the other a picture; give two of a kind")
+        if slices is not None and not volume:
+            raise ValueError("slices are of volumes; the sources are pictures")
+        first: Any = a
+        second: Any = b
+        if volume:
+            first, second = volumes.aligned(first, second, plane=plane, slices=slices)
+            # Of the volumes, since a slice of a coloured one may be grey.
+            whole = volumes.is_coloured(first), volumes.is_coloured(second)
+            if isinstance(self._engine, Engine):
+                colour = volumes.choose(colour, first, second)
 
         def rule(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-            (a, b), engine, config = self._in_order(a, b), self._engine, self.card.diffusion
+            coloured = whole if volume else (is_coloured(a), is_coloured(b))
+            (a, b), engine, config = self._in_order(a, b, coloured), self._engine, self.card.diffusion
             if isinstance(engine, Engine):
                 return fuse_luma(
                     engine,
@@ -107,19 +131,24 @@ class Fuser:
                     codec=self._codec,
                     steps=steps,
                     seed=seed,
-                    callback=callback,
+                    callback=None if volume else callback,
                 )
             colours = a if a.ndim == 3 else np.repeat(a[..., None], 3, axis=2)
             fused = fuse_colour(engine, config, colours, to_luma(b), seed=seed)
-            if callback is not None:
+            if callback is not None and not volume:
                 callback(1, 1, to_luma(fused))
             return fused
 
-        return fuse_pictures(a, b, rule, colour=colour)
+        fuse: Any = partial(fuse_pictures, rule=rule, colour=colour)
+        if volume:
+            fuse = partial(volumes.by_slices, fuse=fuse, plane=plane, callback=callback)
+        return fuse(first, second)
 
-    def _in_order(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Both pictures, a coloured one where the model was trained to find it."""
-        first, second = is_coloured(a), is_coloured(b)
+    def _in_order(
+        self, a: np.ndarray, b: np.ndarray, coloured: tuple[bool, bool]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Both pictures, the one that is coloured where the model was trained to find it."""
+        first, second = coloured
         misplaced = first and not second if self.card.coloured == "second" else second and not first
         return (b, a) if misplaced else (a, b)
 
@@ -132,17 +161,20 @@ class Fuser:
 
 
 def fuse(
-    a: Source,
-    b: Source,
+    a: AnySource,
+    b: AnySource,
     *,
     model: str | Path = "medical",
     engine: str = "onnx",
     steps: int | None = None,
     seed: int = 42,
     colour: str = "auto",
-) -> Source:
+    plane: str = "axial",
+    slices: tuple[int, int] | None = None,
+) -> AnySource:
     """Fuse one pair; make a `Fuser` to fuse several with one model. Arguments and errors are `Fuser`'s."""
-    return Fuser(model, engine=engine)(a, b, steps=steps, seed=seed, colour=colour)
+    fuser = Fuser(model, engine=engine)
+    return fuser(a, b, steps=steps, seed=seed, colour=colour, plane=plane, slices=slices)
 
 
 def fuse_pictures(

@@ -14,20 +14,23 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from haarmony import weights
 from haarmony.io import (
     Picture,
+    Volume,
+    check_kind,
     check_place,
     check_target,
     encode,
-    read_picture,
+    read,
     remove_leftover,
+    volume_ending,
     write,
     write_bytes,
 )
@@ -35,15 +38,18 @@ from haarmony.manifest import Entry, Manifest, Settings, printable, sha256
 from haarmony.workers import spread
 
 if TYPE_CHECKING:
-    from haarmony.fuser import Fuser
+    from haarmony.fuser import Fuser, Watch
 
 PER_WORKER = 4
 """Pairs that are worth starting another process for; fewer share the cores as one process's threads."""
-SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif"})
-"""Endings, in lower case, of what counts as a picture in a folder."""
+SUFFIXES = (".nii.gz", ".nii", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif")
+"""Endings, in lower case, of what counts as a picture or a volume in a folder."""
 
-Fuse = Callable[[Picture, Picture], Picture]
-"""What makes one picture of two: a `haarmony.Fuser`, or any other fusing function."""
+Range = tuple[float, float]
+Ranges = tuple[Range | None, Range | None]
+"""The values of both sources that 0.0 and 1.0 stand for, as `haarmony.io.read` takes them."""
+Fuse = Callable[[Any, Any], Picture | Volume]
+"""What makes one picture or volume of two: a `haarmony.Fuser`, or any other fusing function."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,12 @@ class Pair:
     @property
     def stem(self) -> str:
         """What both files of a folder pair are called, and the output with them."""
-        return self.a.stem
+        return _stem(self.a)
+
+    @property
+    def name(self) -> str:
+        """The output's name in a folder: a volume's if the first source's is one."""
+        return f"{self.stem}{'.nii.gz' if volume_ending(self.a) else '.png'}"
 
 
 @dataclass(frozen=True)
@@ -91,12 +102,16 @@ def by_stem(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
+        if not path.name.lower().endswith(SUFFIXES) or path.name.startswith(".") or not path.is_file():
             continue
-        if path.stem in found:
-            raise ValueError(f"{folder}: {found[path.stem].name} and {path.name} share a stem; keep one")
-        found[path.stem] = path
+        if (stem := _stem(path)) in found:
+            raise ValueError(f"{folder}: {found[stem].name} and {path.name} share a stem; keep one")
+        found[stem] = path
     return found
+
+
+def _stem(path: Path) -> str:
+    return path.name[: -len(volume_ending(path) or path.suffix) or None]
 
 
 def pairs(a: Path, b: Path) -> Pairs:
@@ -149,34 +164,49 @@ def check(a: Path, b: Path, out: Path, *, overwrite: bool = False) -> None:
         _check_file(a, b, out, overwrite=overwrite)
 
 
-def fuse_file(pair: Pair, out: Path, fuse: Fuse) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Fused:
+    """One pair's result."""
+
+    result: Picture | Volume
+    notes: tuple[str, ...]
+    """What reading and fusing converted, each behind its file's name."""
+    values: tuple[Range, Range]
+    """The values of both sources that were black and white."""
+
+
+def fuse_file(pair: Pair, out: Path, fuse: Fuse) -> Fused:
     """Read a pair, fuse it and write the result, whole or not at all.
 
-    Returns:
-        What reading converted, each behind its file's name.
+    Args:
+        pair: Two pictures or two volumes.
+        out: The file to write.
+        fuse: Makes the result.
 
     Raises:
         ValueError: A file is no readable picture, or the two cannot be fused; the message names the files.
         OSError: A file cannot be read or written.
     """
-    fused, notes = fuse_pair(pair, fuse)
-    write(out, fused)
-    return notes
+    fused = fuse_pair(pair, out, fuse)
+    write(out, fused.result)
+    return fused
 
 
-def fuse_pair(pair: Pair, fuse: Fuse) -> tuple[Picture, tuple[str, ...]]:
-    """Read a pair and fuse it: the result, and what reading converted; errors are `fuse_file`'s."""
+def fuse_pair(pair: Pair, out: Path, fuse: Fuse) -> Fused:
+    """Read a pair and fuse it for `out`, which is not written; errors are `fuse_file`'s."""
+    ranges = fuse.ranges if isinstance(fuse, Fusing) else (None, None)
     try:
-        a, b = read_picture(pair.a), read_picture(pair.b)
+        a, b = (read(path, value_range=chosen) for path, chosen in zip((pair.a, pair.b), ranges, strict=True))
+        check_kind(out, a)
         try:
             fused = fuse(a, b)
         except ValueError as error:
             raise ValueError(f"{pair.a} with {pair.b}: {error}") from error
     except MemoryError:
         raise ValueError(f"{pair.a} with {pair.b}: not enough memory for their size") from None
-    return fused, tuple(
-        f"{path}: {note}" for path, source in ((pair.a, a), (pair.b, b)) for note in source.notes
-    )
+    told = ((pair.a, a), (pair.b, b), (out, fused))
+    notes = tuple(f"{path}: {note}" for path, source in told for note in source.notes)
+    return Fused(fused, notes, (a.value_range, b.value_range))
 
 
 @dataclass(frozen=True)
@@ -191,7 +221,12 @@ class Fusing:
     steps: int | None = None
     seed: int = 42
     colour: str = "auto"
+    plane: str = "axial"
+    slices: tuple[int, int] | None = None
+    ranges: Ranges = (None, None)
     threads: int | None = None
+    callback: Watch | None = field(default=None, compare=False)
+    """As `Fuser`'s; only for work in this process."""
 
     def check(self) -> None:
         """Load the model and refuse settings that it does not have, with `Fuser`'s errors."""
@@ -209,10 +244,23 @@ class Fusing:
             steps=own if self.steps is None else self.steps,
             seed=self.seed,
             colour=self.colour,
+            plane=self.plane,
+            slices=_shown(self.slices, ":"),
+            range_a=_shown(self.ranges[0], ","),
+            range_b=_shown(self.ranges[1], ","),
         )
 
-    def __call__(self, a: Picture, b: Picture) -> Picture:
-        return self._fuser()(a, b, steps=self.steps, seed=self.seed, colour=self.colour)
+    def __call__(self, a: Any, b: Any) -> Any:
+        return self._fuser()(
+            a,
+            b,
+            steps=self.steps,
+            seed=self.seed,
+            colour=self.colour,
+            plane=self.plane,
+            slices=self.slices,
+            callback=self.callback,
+        )
 
     def _fuser(self) -> Fuser:
         folder = weights.find(self.model)
@@ -236,11 +284,11 @@ def run(
     ray: str | None = None,
     stop: Callable[[], bool] = bool,
 ) -> Iterator[Outcome]:
-    """Fuse pairs into OUT/STEM.png and keep OUT's manifest (`haarmony.manifest`) up to date.
+    """Fuse pairs into OUT/STEM.png, volumes into OUT/STEM.nii.gz, and keep OUT's manifest up to date.
 
-    A file that stands in an output's place is left alone, unless the manifest knows it for a former run's and
-    the pair's sources or settings are others today. Links are not followed. Whatever ends the run, what
-    stands in OUT is whole, and the next run does what is missing.
+    A file that stands in an output's place is left alone, unless the manifest (`haarmony.manifest`) knows it
+    for a former run's and the pair's sources or settings are others today. Links are not followed. Whatever
+    ends the run, what stands in OUT is whole, and the next run does what is missing.
 
     Args:
         pairs: The pairs, each with a stem of its own.
@@ -260,7 +308,7 @@ def run(
         ValueError: A file of the manifest's name is no manifest.
         OSError: The folder or its manifest cannot be written, or another run is at work on it.
     """
-    jobs = [_Job(pair, out / f"{pair.stem}.png") for pair in pairs]
+    jobs = [_Job(pair, out / pair.name) for pair in pairs]
     settings = fuse.settings() if isinstance(fuse, Fusing) else Settings(model=_name(fuse))
     out.mkdir(parents=True, exist_ok=True)
     with Manifest(out) as manifest:
@@ -305,6 +353,7 @@ class _Made:
     notes: tuple[str, ...] = ()
     a_sha256: str = ""
     b_sha256: str = ""
+    values: tuple[Range, Range] | None = None
     seconds: float = 0.0
     error: ValueError | OSError | None = None
 
@@ -339,8 +388,8 @@ def _make(fuse: Fuse, job: _Job) -> _Made:
     start, made = time.perf_counter(), _Made()
     try:
         made = replace(made, a_sha256=sha256(job.pair.a), b_sha256=sha256(job.pair.b))
-        fused, notes = fuse_pair(job.pair, fuse)
-        made = replace(made, content=encode(job.target, fused), notes=notes)
+        fused = fuse_pair(job.pair, job.target, fuse)
+        made = replace(made, content=encode(job.target, fused.result), notes=fused.notes, values=fused.values)
     # The sources are to blame. Anything else is a mistake in the program and ends the run.
     except (ValueError, OSError) as error:
         made = replace(made, error=error)
@@ -394,6 +443,8 @@ def _entry(
         b_sha256=made.b_sha256,
         out=printable(job.target.name),
         out_sha256=out_sha256,
+        values_a=_shown(made.values and made.values[0], ","),
+        values_b=_shown(made.values and made.values[1], ","),
         **stays.model_dump(),
         seconds=round(made.seconds, 3),
         result=result,
@@ -409,6 +460,10 @@ def _standing(path: Path) -> str | None:
         return None
     except OSError:
         return ""
+
+
+def _shown(numbers: Range | tuple[int, int] | None, between: str) -> str:
+    return "" if numbers is None else between.join(f"{number:.9g}" for number in numbers)
 
 
 def _name(fuse: Fuse) -> str:

@@ -38,6 +38,11 @@ class Settings(BaseModel):
     steps: int | None = None
     seed: int | None = None
     colour: str = ""
+    plane: str = ""
+    slices: str = ""
+    range_a: str = ""
+    """As asked for; "" for what the file says."""
+    range_b: str = ""
 
 
 class Entry(Line):
@@ -50,6 +55,9 @@ class Entry(Line):
     b_sha256: str = ""
     out: str
     out_sha256: str = ""
+    values_a: str = ""
+    """The values of the first source that were black and white."""
+    values_b: str = ""
     model: str
     card_sha256: str
     version: str = haarmony.__version__
@@ -57,6 +65,10 @@ class Entry(Line):
     steps: int | None
     seed: int | None
     colour: str
+    plane: str = ""
+    slices: str = ""
+    range_a: str = ""
+    range_b: str = ""
     seconds: float = 0.0
     result: Literal["fused", "skipped", "failed"]
     """"fused": the file was made of these sources, in this run or a former one; "skipped": another stands

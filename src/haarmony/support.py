@@ -5,6 +5,8 @@ of both sources over the 3×3 neighbourhood, widened by a margin, and where both
 
     lo = min over 3×3 of min(a, b) − margin,   hi = max over 3×3 of max(a, b) + margin,   f ← clip(f, lo, hi).
 
+Where both are equal all over the neighbourhood there is nothing to choose, and f is that value exactly.
+
 Where the sources differ much that leaves room for a checkerboard of pixels, which raises some scores. So,
 where a model asks for it, the finest diagonal Haar detail d of the fused luma is first held to the sources':
 
@@ -58,7 +60,7 @@ def project(
         diagonal: Hold the finest diagonal detail, too, before the span.
 
     Returns:
-        `f`'s shape and type, in [0, 1]; air exactly zero.
+        `f`'s shape and type, in [0, 1]; air exactly zero, and what both sources agree on exactly that.
 
     Raises:
         ValueError: `diagonal` with an odd height or width.
@@ -68,7 +70,9 @@ def project(
         f = _hold_diagonal(f, a, b)
     lo, hi = span(a, b)
     f = xp.minimum(xp.maximum(f, lo - margin), hi + margin)
-    return xp.clip(f, 0, 1) * xp.astype((a > 0) | (b > 0), f.dtype)
+    f = xp.clip(f, 0, 1) * xp.astype((a > 0) | (b > 0), f.dtype)
+    agreed = ~_over_3x3(a != b, xp.logical_or)
+    return xp.where(agreed, xp.astype(a, f.dtype), f)
 
 
 def _hold_diagonal(f: Any, a: Any, b: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`haarmony fuse`: two files, or two folders of files, into fused pictures."""
+"""`haarmony fuse`: two files, or two folders of files, into fused pictures or a fused volume."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from haarmony.cli.interrupt import finishing
-from haarmony.cli.messages import describe, say, unpaired, with_bar
+from haarmony.cli.messages import describe, followed, say, unpaired, with_bar
 
 if TYPE_CHECKING:
     from haarmony.jobs import Outcome, Pairs
@@ -26,6 +27,14 @@ class Colour(str, Enum):
     FIRST = "first"
     SECOND = "second"
     GREY = "grey"
+
+
+class Plane(str, Enum):
+    """The plane of the slices in which volumes are fused."""
+
+    AXIAL = "axial"
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
 
 
 class EngineName(str, Enum):
@@ -65,27 +74,57 @@ def fuse(
         str | None,
         typer.Option(metavar="ADDRESS", help="Fuse folders on this Ray cluster (extra 'cluster')."),
     ] = None,
+    plane: Annotated[Plane, typer.Option(help="For volumes: the plane of the slices to fuse.")] = Plane.AXIAL,
+    slices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LO:HI", help="For volumes: only the slices LO to HI - 1 of A along the plane, as stored."
+        ),
+    ] = None,
+    range_a: Annotated[
+        str | None,
+        typer.Option(metavar="LO,HI", help="A's values for black and white; else its type's or extremes."),
+    ] = None,
+    range_b: Annotated[str | None, typer.Option(metavar="LO,HI", help="The same for B.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but problems.")] = False,
 ) -> None:
-    """Fuse two aligned pictures, or every pair that two folders hold.
+    """Fuse two aligned pictures or volumes, or every pair of pictures that two folders hold.
 
-    Files of two folders pair up by their stem; each pair makes OUT/STEM.png, where that
-    does not exist yet or was made of other files or settings. OUT/manifest.csv says which.
+    Volumes are NIfTI files; B is resampled to the grid of A, whose affine the result has.
+    Files of two folders pair up by their stem; each pair makes OUT/STEM.png (volumes:
+    OUT/STEM.nii.gz), where that does not exist yet or was made of other files or
+    settings. OUT/manifest.csv says which.
     """
     from haarmony import jobs
+    from haarmony.io import volume_ending
 
+    ranges = _range("--range-a", range_a), _range("--range-b", range_b)
+    chosen = _slices(slices)
     jobs.check(a, b, out, overwrite=overwrite)
     found = jobs.pairs(a, b) if a.is_dir() else None
     several, threads = _shared(found, engine, workers, ray)
-    fusing = jobs.Fusing(model, engine.value, steps, seed, colour.value, threads)
+    fusing = jobs.Fusing(
+        model,
+        engine.value,
+        steps,
+        seed,
+        colour.value,
+        plane=plane.value,
+        slices=chosen,
+        ranges=ranges,
+        threads=threads,
+    )
     fusing.check()
     if found is None:
         start = time.perf_counter()
-        notes = jobs.fuse_file(jobs.Pair(a, b), out, fusing)
+        with followed("slices" if volume_ending(a) else "steps", quiet=quiet) as watch:
+            fused = jobs.fuse_file(jobs.Pair(a, b), out, replace(fusing, callback=watch))
         if not quiet:
-            say(*notes)
-            typer.echo(f"{out}: fused in {time.perf_counter() - start:.2f} s")
+            say(*fused.notes)
+            took = time.perf_counter() - start
+            values = " and ".join(f"{lo:.7g} to {hi:.7g}" for lo, hi in fused.values)
+            typer.echo(f"{out}: fused in {took:.2f} s; values from {values}")
         return
     if not quiet:
         say(*unpaired(a, b, found))
@@ -120,6 +159,31 @@ def _shared(
         return 1, 1
     several = worth(len(found.pairs), workers=workers, per_worker=PER_WORKER)
     return several, max(1, cores() // several)
+
+
+def _range(option: str, text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    from haarmony.io import check_range
+
+    try:
+        lo, hi = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"{option}: {text!r} is not LO,HI, two numbers") from None
+    try:
+        return check_range((lo, hi))
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
+
+
+def _slices(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        lo, hi = (int(part) for part in text.split(":"))
+    except ValueError:
+        raise ValueError(f"--slices: {text!r} is not LO:HI, two whole numbers") from None
+    return lo, hi
 
 
 def _reported(outcomes: Iterable[Outcome], *, total: int, quiet: bool) -> Iterator[str]:

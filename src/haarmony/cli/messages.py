@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from haarmony.jobs import Pairs
 
 Item = TypeVar("Item")
+LONG = 20
+"""Steps of work that are worth lines of their own."""
 
 
 def say(*lines: str) -> None:
@@ -81,6 +83,31 @@ def counted(total: int, *, label: str = "") -> Iterator[Callable[..., None]]:
     with _progress(label) as bar:
         task = bar.add_task("", total=total)
         yield lambda *_: bar.advance(task)
+
+
+@contextmanager
+def followed(label: str, *, quiet: bool) -> Iterator[Callable[..., None] | None]:
+    """What to call with (done, in all, …) in long work: it moves a bar, or elsewhere says every tenth."""
+    if quiet or sys.stderr is None:
+        yield None
+        return
+    if not sys.stderr.isatty():
+
+        def tell(done: int, total: int, *_: object) -> None:
+            if total >= LONG and (done == total or done % (total // 10) == 0):
+                say(f"{done} of {total} {label}")
+
+        yield tell
+        return
+    with _progress(label) as bar:
+        tasks: list[TaskID] = []
+
+        def move(done: int, total: int, *_: object) -> None:
+            if not tasks:
+                tasks.append(bar.add_task("", total=total))
+            bar.update(tasks[0], completed=done)
+
+        yield move
 
 
 def _progress(label: str) -> Progress:

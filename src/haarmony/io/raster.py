@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from haarmony.io.picture import INTEGERS, Picture, from_unit
+from haarmony.io.ranges import ValueRange, into_unit, measured, told
 
 MAX_PIXELS = 2**27  # 11585 × 11585; a file that claims more is taken for a decompression bomb
 ORIENTATION = 0x0112  # EXIF and TIFF 6.0 tag 274
@@ -31,11 +32,13 @@ class _KindError(ValueError):
     """The file may be sound, but is of a kind that is not read."""
 
 
-def decode(data: bytes) -> Picture:
+def decode(data: bytes, *, value_range: ValueRange | None = None) -> Picture:
     """The picture that a file's bytes hold.
 
     Args:
         data: The whole file.
+        value_range: The values that 0.0 and 1.0 shall stand for; None takes the sample type's, and for floats
+            beyond [0, 1] the smallest and the largest.
 
     Raises:
         ValueError: One line without the file's name: what is wrong and what to do.
@@ -51,7 +54,15 @@ def decode(data: bytes) -> Picture:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"is damaged or unfinished ({reason}); copy or save it again") from error
-    return Picture(np.ascontiguousarray(pixels), (0.0, float(_top(pixels))), notes=tuple(notes))
+    used, why = value_range, "as asked"
+    if used is None and pixels.dtype.kind == "f" and np.isfinite(pixels).all():
+        lo, hi = float(pixels.min()), float(pixels.max())
+        if lo < 0 or hi > 1:
+            used, why = measured(lo, hi), "the smallest and the largest of the picture"
+    if used is not None and (pixels.dtype in INTEGERS or np.isfinite(pixels).all()):
+        pixels, notes = into_unit(pixels, used), [*notes, told(used, why=why)]
+    pixels = np.ascontiguousarray(pixels)
+    return Picture(pixels, used or (0.0, float(_top(pixels))), notes=tuple(notes))
 
 
 def _top(pixels: np.ndarray) -> int:

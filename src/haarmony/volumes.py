@@ -1,0 +1,177 @@
+"""Volumes as slices: the second on the first's grid, both cut along a plane and seen upright, and put back.
+
+Voxel i of the first source lies at A i in the scanner's frame, so the second, whose affine is B, is read at
+
+    j = B⁻¹ A i,        linearly between its voxels, 0 where it has none,
+
+both affines in mm. Slices are shown to the model as a radiologist sees them, whatever the stored order:
+axial with the front up, coronal and sagittal with the head up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from haarmony import colour
+from haarmony.io import Volume, to_unit
+
+PLANES = {"axial": "PLS", "coronal": "ILA", "sagittal": "IPL"}
+"""Where rows, columns and slices of each plane lead: to R or L, A or P, S or I."""
+MILLIMETRES = {"mm": 1.0, "m": 1000.0, "um": 0.001, "unknown": 1.0}
+
+Watch = Callable[[int, int, np.ndarray], None]
+"""Called after every slice with (slices done, slices in all, the fused slice)."""
+
+
+def aligned(
+    a: Volume, b: Volume, *, plane: str = "axial", slices: tuple[int, int] | None = None
+) -> tuple[Volume, Volume]:
+    """Both volumes on the first's grid, of it the slices asked for.
+
+    Args:
+        a: First source.
+        b: Second source, anywhere that overlaps it.
+        plane: One of `PLANES`.
+        slices: (LO, HI), the slices LO to HI − 1 along the stored axis that crosses the plane, in the stored
+            order; None takes all.
+
+    Returns:
+        Both, on one grid: the first as stored, with the affine of what is left; the second as float32 where
+        it had to be resampled, which a note says.
+
+    Raises:
+        ValueError: Another plane, slices that are not there, or volumes that do not overlap.
+    """
+    axis = _crossing(a, plane)
+    matrix = np.linalg.solve(_to_mm(b), _to_mm(a))
+    if not _overlap(a.shape, b.shape, matrix):
+        raise ValueError("the volumes do not overlap by their affines; align them or correct their headers")
+    if slices is not None:
+        lo, hi = slices
+        if not 0 <= lo < hi <= a.shape[axis]:
+            raise ValueError(
+                f"slices {lo}:{hi} are not among the {a.shape[axis]} {plane} ones; "
+                f"LO:HI takes 0 ≤ LO < HI ≤ {a.shape[axis]}"
+            )
+        shift = np.eye(4)
+        shift[axis, 3] = lo
+        cut = a.voxels[(slice(None),) * axis + (slice(lo, hi),)]
+        a, matrix = replace(a, voxels=cut, affine=a.affine @ shift), matrix @ shift
+    return a, _resampled(b, a, matrix)
+
+
+def by_slices(
+    a: Volume,
+    b: Volume,
+    fuse: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    *,
+    plane: str = "axial",
+    callback: Watch | None = None,
+) -> Volume:
+    """Fuse two volumes of one grid slice by slice.
+
+    Args:
+        a: First source.
+        b: Second source, the same shape but for colour.
+        fuse: Makes one slice, (H, W) or (H, W, 3), of two, upright; always of one type and as many channels.
+        plane: One of `PLANES`.
+        callback: Called after every slice.
+
+    Returns:
+        The fused volume in `a`'s stored order, with its affine, unit and value range, and `b`'s notes.
+    """
+    upright_a, upright_b = (upright(volume.voxels, a.affine, plane) for volume in (a, b))
+    fused = target = np.empty(0)
+    count = upright_a.shape[2]
+    for k in range(count):
+        cut = fuse(upright_a[:, :, k], upright_b[:, :, k])
+        if k == 0:
+            fused = np.empty((*a.shape, *cut.shape[2:]), cut.dtype, order="F")
+            target = upright(fused, a.affine, plane)
+        target[:, :, k] = cut
+        if callback is not None:
+            callback(k + 1, count, cut)
+    return replace(a, voxels=fused, notes=b.notes)
+
+
+def upright(
+    voxels: Shaped[np.ndarray, "i j k *colour"], affine: Float[np.ndarray, "4 4"], plane: str
+) -> Shaped[np.ndarray, "h w slices *colour"]:
+    """A view of the voxels, so that [:, :, k] is a slice along `plane` as a radiologist sees it.
+
+    Rows lead from front to back (axial) or from the head down, columns to the patient's left (axial, coronal)
+    or to the back (sagittal). Oblique grids are taken for the nearest straight one, as nibabel does.
+    """
+    from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+
+    turn = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(PLANES[plane])))
+    return np.asarray(apply_orientation(voxels, turn))
+
+
+def is_coloured(volume: Volume) -> bool:
+    """Whether any slice shows colour (see `haarmony.colour.is_coloured`)."""
+    return volume.voxels.ndim == 4 and any(
+        colour.is_coloured(to_unit(volume.voxels[:, :, k])) for k in range(volume.shape[2])
+    )
+
+
+def choose(wanted: str, a: Volume, b: Volume) -> str:
+    """Whose colour all slices take, "first", "second" or "grey", so that no two take another's."""
+    if wanted != "auto":
+        return wanted
+    coloured = {name: v for name, v in (("first", a), ("second", b)) if is_coloured(v)}
+
+    def strength(name: str) -> float:
+        voxels = coloured[name].voxels
+        return sum(colour.colourfulness(to_unit(voxels[:, :, k])) for k in range(voxels.shape[2]))
+
+    return max(coloured, key=strength) if coloured else "first"
+
+
+def _crossing(volume: Volume, plane: str) -> int:
+    """The stored axis that crosses the plane."""
+    from nibabel.orientations import io_orientation
+
+    if plane not in PLANES:
+        raise ValueError(f"unknown plane {plane!r}; it is one of {', '.join(PLANES)}")
+    world = {"L": 0, "A": 1, "S": 2}[PLANES[plane][2]]
+    return int(np.flatnonzero(io_orientation(volume.affine)[:, 0] == world)[0])
+
+
+def _to_mm(volume: Volume) -> np.ndarray:
+    return np.diag([*[MILLIMETRES[volume.unit]] * 3, 1.0]) @ volume.affine
+
+
+def _overlap(shape_a: tuple[int, ...], shape_b: tuple[int, ...], matrix: np.ndarray) -> bool:
+    """Whether two boxes of voxels overlap: no face of either has all of the other beyond it."""
+    for inner, outer, to_outer in ((shape_a, shape_b, matrix), (shape_b, shape_a, np.linalg.inv(matrix))):
+        corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in inner])).reshape(3, -1)
+        at = to_outer[:3, :3] @ corners + to_outer[:3, 3:]
+        if (at.max(1) <= -0.5).any() or (at.min(1) >= np.array(outer) - 0.5).any():
+            return False
+    return True
+
+
+def _resampled(b: Volume, a: Volume, matrix: np.ndarray) -> Volume:
+    reach = np.abs(matrix - np.eye(4)) @ np.array([*a.shape, 1])
+    if a.shape == b.shape and reach.max() < 1e-3:  # voxels: what float32 headers leave of equal affines
+        return replace(b, affine=a.affine, unit=a.unit, notes=())
+    from scipy import ndimage
+
+    # A grid turned round would otherwise end a rounding error outside itself.
+    matrix = np.round(matrix, 7)
+    voxels = to_unit(b.voxels) if b.voxels.dtype.kind != "f" else b.voxels
+    out = np.empty((*a.shape, *voxels.shape[3:]), np.float32, order="F")
+    for channel in np.ndindex(*voxels.shape[3:]):
+        where = (..., *channel)
+        out[where] = ndimage.affine_transform(
+            voxels[where], matrix[:3, :3], matrix[:3, 3], a.shape, np.float32, order=1
+        )
+    np.clip(out, 0, 1, out=out)
+    was, now = (" × ".join(map(str, volume.shape)) for volume in (b, a))
+    note = f"second source resampled by its affine, from {was} voxels to {now}"
+    return replace(b, voxels=out, affine=a.affine, unit=a.unit, notes=(note,))

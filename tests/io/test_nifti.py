@@ -1,0 +1,137 @@
+"""NIfTI volumes against nibabel and by their bytes; value ranges; what is refused."""
+
+from __future__ import annotations
+
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from haarmony.io import Volume, read, write
+
+AFFINE = np.array([[0.0, -2, 0, 90], [0, 0, 3, -60], [1.5, 0, 0, 7], [0, 0, 0, 1]])
+
+
+def saved(path, voxels, *, affine=AFFINE, **fields):
+    image = nib.Nifti1Image(voxels, affine)
+    image.header.set_xyzt_units("mm")
+    nib.save(image, path)
+    if fields:
+        data = bytearray(path.read_bytes())
+        header = nib.Nifti1Header(bytes(data[:348]), check=False)
+        for name, value in fields.items():
+            header[name] = value
+        path.write_bytes(header.binaryblock + data[348:])
+    return path
+
+
+@pytest.mark.parametrize("name", ["v.nii", "v.nii.gz"])
+def test_values_affine_and_range_as_nibabel_has_them(tmp_path, name):
+    values = np.random.default_rng(0).integers(-1000, 2000, (5, 6, 7)).astype(np.int16)
+    volume = read(saved(tmp_path / name, values))
+    assert isinstance(volume, Volume)
+    assert volume.value_range == (values.min(), values.max())
+    lo, hi = volume.value_range
+    np.testing.assert_allclose(volume.voxels * (hi - lo) + lo, values, atol=1e-3)
+    np.testing.assert_array_equal(volume.affine, AFFINE)
+    assert (volume.unit, volume.spacing) == ("mm", (1.5, 2, 3))
+    assert volume.notes == (f"values from {lo:g} to {hi:g} shown from black to white "
+                            "(the smallest and the largest of the volume)",)  # fmt: skip
+    windowed = read(tmp_path / name, value_range=(0, 80))
+    np.testing.assert_allclose(windowed.voxels, np.clip(values / 80, 0, 1), atol=1e-7)
+    assert windowed.value_range == (0, 80)
+
+
+def test_slope_and_intercept_are_applied(tmp_path):
+    values = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    volume = read(saved(tmp_path / "v.nii", values, scl_slope=-2.0, scl_inter=5.0))
+    assert volume.value_range == (-41, 5)
+    np.testing.assert_allclose(volume.voxels, (23 - values) / 23, atol=1e-6)
+
+
+@pytest.mark.parametrize("unit", ["mm", "m", "um", "unknown"])
+def test_grey_goes_out_in_its_own_unit(tmp_path, unit):
+    unit_voxels = np.random.default_rng(1).random((4, 5, 6)).astype(np.float32)
+    write(tmp_path / "f.nii.gz", Volume(unit_voxels, (-1000.0, 3000.0), AFFINE, unit))
+    image = nib.load(tmp_path / "f.nii.gz")
+    assert image.get_data_dtype() == np.uint16
+    np.testing.assert_allclose(image.get_fdata(), unit_voxels * 4000 - 1000, atol=4000 / 65535)
+    for affine in (image.affine, image.header.get_qform(), image.header.get_sform()):
+        np.testing.assert_allclose(affine, AFFINE, atol=1e-5)
+    assert image.header.get_xyzt_units()[0] == {"m": "meter", "um": "micron"}.get(unit, unit)
+    write(tmp_path / "g.nii.gz", Volume(unit_voxels, (-1000.0, 3000.0), AFFINE, unit))
+    assert (tmp_path / "f.nii.gz").read_bytes() == (tmp_path / "g.nii.gz").read_bytes()
+
+
+def test_eight_bit_stays_and_colour_is_rgb24(tmp_path):
+    voxels = np.random.default_rng(2).integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
+    write(tmp_path / "rgb.nii", Volume(voxels, (0.0, 255.0), AFFINE))
+    image = nib.load(tmp_path / "rgb.nii")
+    assert (int(image.header["datatype"]), image.shape) == (128, (4, 5, 6))
+    stored = np.asarray(image.dataobj)
+    np.testing.assert_array_equal(np.stack([stored[c] for c in "RGB"], axis=-1), voxels)
+    np.testing.assert_array_equal(read(tmp_path / "rgb.nii").voxels, voxels)
+    write(tmp_path / "grey.nii", Volume(voxels[..., 0], (0.0, 255.0), AFFINE))
+    data = (tmp_path / "grey.nii").read_bytes()
+    assert data[352:] == voxels[..., 0].tobytes(order="F")
+    np.testing.assert_array_equal(nib.load(tmp_path / "grey.nii").get_fdata(), voxels[..., 0])
+
+
+CUBE = np.zeros((3, 4, 5), np.float32)
+DAMAGED = {
+    "cut": (CUBE, {}, lambda data: data[:-7], "7 bytes of voxels are missing"),
+    "cut header": (CUBE, {}, lambda data: data[:347] + b"\0", "missing|early"),
+    "nan": (np.where(np.arange(5) == 4, np.float32(np.nan), CUBE), {}, None, r"voxel \(0, 0, 4\) holds nan"),
+    "4-D": (np.zeros((3, 4, 5, 2), np.uint8), {}, None, "holds 2 volumes"),
+    "complex": (CUBE.astype(np.complex64), {}, None, "type complex64"),
+    "bomb": (CUBE, {"dim": [3, 30000, 30000, 30000, 1, 1, 1, 1]}, None, "claims 30000 × 30000"),
+    "no extent": (CUBE, {"dim": [3, 3, -4, 5, 1, 1, 1, 1]}, None, "damaged header"),
+    "offset": (CUBE, {"vox_offset": 1e30}, None, "vox_offset"),
+    "flat": (CUBE, {"srow_x": 0}, None, "an axis has no length"),
+    "pair": (CUBE, {"magic": b"ni1"}, None, "one half of a pair"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("case", DAMAGED)
+def test_refused_in_one_line(tmp_path, case, packed, capfd):
+    voxels, fields, harm, says = DAMAGED[case]
+    path = saved(tmp_path / "v.nii", voxels, **fields)
+    data = path.read_bytes()
+    data = harm(data) if harm else data
+    path.write_bytes(gzip.compress(data) if packed else data)
+    with pytest.raises(ValueError, match=says) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("bad", [(1, 1), (2, 1), (0, np.inf), (np.nan, 1)])
+def test_no_range(tmp_path, bad):
+    with pytest.raises(ValueError, match="LO below HI"):
+        read(saved(tmp_path / "v.nii", CUBE), value_range=bad)
+
+
+def test_a_name_must_suit_what_is_written(tmp_path):
+    with pytest.raises(ValueError, match="cannot hold a volume"):
+        write(tmp_path / "f.png", Volume(CUBE, (0.0, 1.0), AFFINE))
+    with pytest.raises(ValueError, match="volume's name"):
+        write(tmp_path / "f.nii", CUBE[0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_ranges_of_pictures(tmp_path):
+    ramp = np.tile(np.arange(4096, dtype=np.uint16), (2, 1))
+    write(tmp_path / "ramp.png", ramp)
+    assert read(tmp_path / "ramp.png").value_range == (0, 65535)
+    ranged = read(tmp_path / "ramp.png", value_range=(0, 4095))
+    np.testing.assert_allclose(ranged.pixels, ramp / 4095, atol=1e-7)
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "f.tif", (ramp - 273.15).astype(np.float32))
+    warm = read(tmp_path / "f.tif")
+    assert warm.value_range == pytest.approx((-273.15, 3821.85))
+    assert "the smallest and the largest of the picture" in warm.notes[0]
+    np.testing.assert_allclose(warm.pixels, ramp / 4095, atol=1e-6)

@@ -1,0 +1,113 @@
+"""Volumes through the shipped model and by themselves: orientation, grids, slices, colour, refusals."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel.orientations import aff2axcodes, axcodes2ornt, io_orientation, ornt_transform
+
+from haarmony import Fuser, Picture, Volume, read, volumes, write
+
+
+def ramped(codes="RAS", shape=(18, 20, 22), spacing=(1.0, 1.0, 1.0)):
+    """A volume in any stored orientation whose value is linear in the scanner's x, y, z."""
+    ras = nib.Nifti1Image(np.zeros(shape), np.diag([*spacing, 1.0]))
+    stored = ras.as_reoriented(ornt_transform(io_orientation(ras.affine), axcodes2ornt(codes)))
+    index = np.indices(stored.shape).reshape(3, -1)
+    x, y, z = stored.affine[:3, :3] @ index + stored.affine[:3, 3:]
+    value = (x + 20 * y + 400 * z) / 20000
+    return Volume(value.reshape(stored.shape).astype(np.float32), (0.0, 1.0), stored.affine)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS", "PIR", "SRA"])
+@pytest.mark.parametrize("plane", volumes.PLANES)
+def test_slices_are_upright_and_come_back(codes, plane):
+    volume = ramped(codes)
+    assert aff2axcodes(volume.affine) == tuple(codes)
+    seen = []
+
+    def keep(a, b):
+        seen.append(a)
+        return b
+
+    fused = volumes.by_slices(volume, volume, keep, plane=plane)
+    np.testing.assert_array_equal(fused.voxels, volume.voxels)
+    step = {"R": 1, "L": -1, "A": 20, "P": -20, "S": 400, "I": -400}
+    rows, columns, along = volumes.PLANES[plane]
+    np.testing.assert_allclose(np.diff(seen[3], axis=0) * 20000, step[rows], atol=0.05)
+    np.testing.assert_allclose(np.diff(seen[3], axis=1) * 20000, step[columns], atol=0.05)
+    np.testing.assert_allclose((seen[4] - seen[3]) * 20000, step[along], atol=0.05)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR"])
+@pytest.mark.parametrize(("unit", "scale"), [("mm", 1.0), ("m", 1e-3), ("um", 1e3)])
+def test_the_second_is_read_where_the_first_lies(codes, unit, scale):
+    a, b = ramped("LAS"), ramped(codes, shape=(9, 10, 11), spacing=(2.0, 2.0, 2.0))
+    b = Volume(b.voxels, b.value_range, np.diag([scale] * 3 + [1.0]) @ b.affine, unit)
+    first, second = volumes.aligned(a, b)
+    assert first is a
+    inside = volumes.upright(second.voxels, a.affine, "axial")[3:, 1:, :-1]  # b ends at x 16, y 18, z 20
+    expected = volumes.upright(a.voxels, a.affine, "axial")[3:, 1:, :-1]
+    np.testing.assert_allclose(inside[:, 1:], expected[:, 1:], atol=1e-5)
+    assert second.notes == ("second source resampled by its affine, from " + " × ".join(map(str, b.shape))
+                            + " voxels to 18 × 20 × 22",)  # fmt: skip
+
+
+def test_a_shift_by_half_a_voxel_and_what_lies_outside():
+    a = ramped()
+    moved = a.affine.copy()
+    moved[0, 3] = 4.5
+    _, b = volumes.aligned(a, Volume(a.voxels, a.value_range, moved))
+    np.testing.assert_array_equal(b.voxels[:5], 0)
+    np.testing.assert_allclose(b.voxels[5:], (a.voxels[:13] + a.voxels[1:14]) / 2, atol=1e-6)
+    moved[0, 3] = 40
+    with pytest.raises(ValueError, match="do not overlap"):
+        volumes.aligned(a, Volume(a.voxels, a.value_range, moved))
+
+
+@pytest.fixture(scope="module")
+def fuser():
+    return Fuser("medical", threads=1)
+
+
+def test_slices_fuse_like_pictures_and_keep_the_grid(fuser, tmp_path):
+    a = ramped("LPS")
+    b = Volume(np.ascontiguousarray(a.voxels[::-1]), (0.0, 1.0), a.affine)
+    told = []
+    fused = fuser(a, b, slices=(5, 8), callback=lambda i, n, cut: told.append((i, n, cut.shape)))
+    assert told == [(1, 3, (20, 18)), (2, 3, (20, 18)), (3, 3, (20, 18))]
+    np.testing.assert_allclose(fused.affine @ [1, 2, 0, 1], a.affine @ [1, 2, 5, 1])
+    alone = fuser(a.voxels[:, :, 6].T, b.voxels[:, :, 6].T)
+    np.testing.assert_array_equal(fused.voxels[:, :, 1].T, alone)
+    write(tmp_path / "f.nii.gz", fused)
+    assert read(tmp_path / "f.nii.gz").shape == (18, 20, 3)
+
+
+def test_a_ramp_fused_with_itself_is_that_ramp(fuser):
+    ramp = np.tile(np.arange(4096, dtype=np.uint16), (16, 1))
+    fused = fuser(ramp, ramp)
+    assert np.abs(fused.astype(int) - ramp).max() <= 1
+    twelve = Picture((ramp / np.float32(4095)).astype(np.float32), (0, 4095))
+    np.testing.assert_allclose(fuser(twelve, twelve).pixels, twelve.pixels, atol=1 / 65535)
+
+
+def test_colour_and_empty_slices(fuser):
+    a = ramped()
+    rgb = np.zeros((18, 20, 22, 3), np.uint8)
+    rgb[5:9, 5:9, 4:9] = 250, 100, 10
+    grey = Volume(np.where(np.arange(22) < 12, a.voxels, 0).astype(np.float32), (0.0, 1.0), a.affine)
+    fused = fuser(grey, Volume(rgb, (0.0, 255.0), a.affine), slices=(7, 14))
+    assert fused.voxels.shape == (18, 20, 7, 3)
+    assert not fused.voxels[:, :, 5:].any()
+    assert np.ptp(fused.voxels[6, 6, 0]) > 0.5
+
+
+def test_refused(fuser):
+    a = ramped()
+    with pytest.raises(ValueError, match="one source is a volume"):
+        fuser(a, Picture(np.zeros((18, 20), np.uint8), (0, 255)))
+    with pytest.raises(ValueError, match="are not among the 22 axial ones"):
+        fuser(a, a, slices=(3, 23))
+    with pytest.raises(ValueError, match="unknown plane 'oblique'"):
+        fuser(a, a, plane="oblique")
