@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A part may import its own layer and those before it.
 LAYERS = (
     {"settings", "codec", "support", "io", "colour", "anatomy", "phantom", "classical", "sheet"}
-    | {"digests", "journal", "workers"},
+    | {"digests", "journal", "tiling", "workers"},
     {"diffusion", "metrics"},
     {"weights", "nets"},
     {"engine", "engine_torch"},
@@ -77,6 +77,7 @@ COMMANDS = {
             "--quiet",
             "--seed",
             "--steps",
+            "--tile",
         ),
         *("-o", "A", "B"),
     ],

@@ -10,7 +10,7 @@ What is around both, from the pictures that come to the one that goes, is `fuse_
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from haarmony.diffusion.sampler import sample
 from haarmony.engine import DifFusionEngine, Engine, OnnxDifFusion, OnnxEngine, load_codec
 from haarmony.io import Picture, check_pixels, from_unit, to_unit
 from haarmony.support import project
+from haarmony.tiling import Noise, Tile, Tiling
 from haarmony.weights import DifFusionCard, ModelCard
 
 ENGINES = ("onnx", "torch")
@@ -71,6 +72,7 @@ class Fuser:
         seed: int = 42,
         colour: str = "auto",
         callback: Watch | None = None,
+        tile: int | None = None,
     ) -> Source:
         """Fuse a pair.
 
@@ -84,7 +86,10 @@ class Fuser:
             seed: Seed of the noise; the same seed gives the same bytes.
             colour: Whose chroma the result has: "auto" (the coloured source's, the more colourful where both
                 are, or what the model makes of them if it fuses colours), "first", "second" or "grey".
-            callback: Called after every step.
+            callback: Called after every step, of every tile in turn: the steps are then those of all tiles
+                together, and the luma is one array that fills up, black where no tile has been.
+            tile: Side in pixels of the tiles that a picture is fused in, one by one, in memory that hardly
+                grows with it; None: about 1024 above 2048×2048 pixels, else one piece; 0: always one piece.
 
         Returns:
             What `a` is, at the sources' size and the deeper of their sample types. An array is (H, W) for two
@@ -92,7 +97,7 @@ class Fuser:
 
         Raises:
             ValueError: Sizes differ, a side is below 16, a value is not finite or not in [0, 1], steps or
-                colour is not one there is.
+                colour is not one there is, tile is smaller than the model's grid.
         """
         self.check_steps(steps)
 
@@ -108,12 +113,10 @@ class Fuser:
                     steps=steps,
                     seed=seed,
                     callback=callback,
+                    tile=tile,
                 )
             colours = a if a.ndim == 3 else np.repeat(a[..., None], 3, axis=2)
-            fused = fuse_colour(engine, config, colours, to_luma(b), seed=seed)
-            if callback is not None:
-                callback(1, 1, to_luma(fused))
-            return fused
+            return fuse_colour(engine, config, colours, to_luma(b), seed=seed, callback=callback, tile=tile)
 
         return fuse_pictures(a, b, rule, colour=colour)
 
@@ -213,8 +216,9 @@ def fuse_luma(
     steps: int | None = None,
     seed: int = 42,
     callback: Watch | None = None,
+    tile: int | None = None,
 ) -> Float[np.ndarray, "h w"]:
-    """The fused luma of two lumas: pad, encode once, sample with every estimate refined, crop.
+    """The fused luma of two lumas: pad, encode once, sample with every estimate refined, crop; by tiles.
 
     Args:
         engine: The model's networks.
@@ -224,17 +228,47 @@ def fuse_luma(
         codec: The latent space; None makes the configuration's, which then must be one without weights.
         steps: Sampling steps; None takes the configuration's.
         seed: Seed of the noise.
-        callback: Called after every step.
+        callback: Called after every step, of every tile.
+        tile: Side of the tiles, as in `Fuser`.
 
     Returns:
         Float32 in [0, 1], supported by the sources (see `haarmony.support`).
+
+    Raises:
+        ValueError: `tile` is smaller than the model's grid.
     """
-    height, width = a.shape
     codec = config.make_codec() if codec is None else codec
-    a, b = (pad(x, codec.factor * config.grid, border=config.border) for x in (a, b))
+    tiling = Tiling.plan(a.shape, tile, factor=codec.factor, grid=config.grid, border=config.border)
+    noise = Noise(seed, codec.channels, tiling.size)
+    parts, total = tiling.tiles(), config.steps if steps is None else steps
+    fused = np.zeros(a.shape, dtype=np.float32)
+    for number, part in enumerate(parts):
+        estimates = _sample_luma(engine, config, codec, part, a, b, steps=total, noise=noise)
+        for i, estimate in enumerate(estimates, number * total + 1):
+            if len(parts) == 1:
+                fused = estimate[part.inside]
+            else:
+                fused[part.place] = estimate[part.inside]
+            if callback is not None:
+                callback(i, len(parts) * total, fused)
+    return fused
+
+
+def _sample_luma(
+    engine: Engine,
+    config: DiffusionConfig,
+    codec: Codec,
+    part: Tile,
+    a: Float[np.ndarray, "h w"],
+    b: Float[np.ndarray, "h w"],
+    *,
+    steps: int,
+    noise: Noise,
+) -> Iterator[Float[np.ndarray, "H W"]]:
+    """The estimate of what a tile sees, after every step."""
+    a, b = part.cut(a), part.cut(b)
     condition = engine.encode(*(codec.encode(to_latent(x)) for x in (a, b, np.maximum(a, b))))
     fused = a
-    inside = (0, 0, slice(config.border, config.border + height), slice(config.border, config.border + width))
 
     def denoise(z_t: np.ndarray, t: int) -> np.ndarray:
         return engine.denoise(z_t, condition, np.array([t]))
@@ -245,26 +279,21 @@ def fuse_luma(
         fused = project(refined, a, b, margin=config.margin, diagonal=config.diagonal)
         return codec.encode(to_latent(fused))
 
-    rng = np.random.default_rng(seed)
-    shape = (1, codec.channels, a.shape[-2] // codec.factor, a.shape[-1] // codec.factor)
-    total = config.steps if steps is None else steps
     trajectory = sample(
         denoise,
-        rng.standard_normal(shape, dtype=np.float32),
+        noise.part(0, *part.seen),
         process=Process(config.make_schedule()),
         kind=config.prediction,
-        steps=total,
+        steps=steps,
         spacing=config.spacing,
         sampler=config.sampler,
         eta=config.eta,
         variance=config.variance,
-        noise=lambda i, shape: rng.standard_normal(shape, dtype=np.float32),
+        noise=lambda i, shape: noise.part(1 + i, *part.seen),
         refine=refine,
     )
-    for i, _, _, _ in trajectory:
-        if callback is not None:
-            callback(i + 1, total, fused[inside])
-    return fused[inside]
+    for _ in trajectory:
+        yield fused[0, 0]
 
 
 def fuse_colour(
@@ -274,6 +303,8 @@ def fuse_colour(
     infrared: Float[np.ndarray, "h w"],
     *,
     seed: int = 42,
+    callback: Watch | None = None,
+    tile: int | None = None,
 ) -> Float[np.ndarray, "h w 3"]:
     """The fused colours of a picture in colour and one without: what a denoiser sees in both, fused once.
 
@@ -283,23 +314,33 @@ def fuse_colour(
         visible: First source, float in [0, 1].
         infrared: Second source, of the same height and width.
         seed: Seed of the noise.
+        callback: Called after every tile.
+        tile: Side of the tiles, as in `Fuser`.
 
     Returns:
         Float32 in [0, 1], each channel supported by the sources (see `haarmony.support`).
+
+    Raises:
+        ValueError: `tile` is smaller than the model's grid.
     """
-    height, width = infrared.shape
     codec, process = config.make_codec(), Process(config.make_schedule())
-    channels = [*np.moveaxis(visible, 2, 0), infrared]
-    x = np.concatenate([pad(channel, codec.factor * config.grid) for channel in channels], axis=1)
-    x_0 = encode_channels(codec, to_latent(x))
-    rng = np.random.default_rng(seed)
-    features = []
-    for k, t in enumerate(engine.steps):
-        x_t = process.diffuse(x_0, rng.standard_normal(x_0.shape, dtype=np.float32), t)
-        features.append(engine.observe(x_t, np.array([k])))
-    fused = from_latent(decode_channels(codec, engine.fuse(np.concatenate(features, axis=1))))
-    fused = project(fused, x[:, :3], np.repeat(x[:, 3:], 3, axis=1), margin=config.margin)
-    return np.moveaxis(fused[0, :, :height, :width], 0, 2)
+    tiling = Tiling.plan(infrared.shape, tile, factor=codec.factor, grid=config.grid)
+    noise = Noise(seed, 4 * codec.channels, tiling.size)
+    channels, parts = [*np.moveaxis(visible, 2, 0), infrared], tiling.tiles()
+    whole = np.zeros((3, *infrared.shape), dtype=np.float32)
+    for number, part in enumerate(parts, 1):
+        x = np.concatenate([part.cut(channel) for channel in channels], axis=1)
+        x_0 = encode_channels(codec, to_latent(x))
+        features = []
+        for k, t in enumerate(engine.steps):
+            x_t = process.diffuse(x_0, noise.part(k, *part.seen), t)
+            features.append(engine.observe(x_t, np.array([k])))
+        fused = from_latent(decode_channels(codec, engine.fuse(np.concatenate(features, axis=1))))
+        fused = project(fused, x[:, :3], np.repeat(x[:, 3:], 3, axis=1), margin=config.margin)
+        whole[(slice(None), *part.place)] = fused[(0, slice(None), *part.inside)]
+        if callback is not None:
+            callback(number, len(parts), to_luma(np.moveaxis(whole, 0, 2)))
+    return np.moveaxis(whole, 0, 2)
 
 
 def _load(

@@ -58,6 +58,14 @@ def fuse(
     engine: Annotated[
         EngineName, typer.Option(help="What computes; torch needs the extra 'train'.")
     ] = EngineName.ONNX,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Side in pixels of the tiles that a picture is fused in; 0: one piece. By default about 1024"
+            " above 2048×2048 pixels.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but problems.")] = False,
 ) -> None:
@@ -74,7 +82,7 @@ def fuse(
 
     fuser = Fuser(model, engine=engine.value)
     fuser.check_steps(steps)
-    fusing = partial(fuser, steps=steps, seed=seed, colour=colour.value)
+    fusing = partial(fuser, steps=steps, seed=seed, colour=colour.value, tile=tile)
     if found is None:
         start = time.perf_counter()
         notes = jobs.fuse_file(jobs.Pair(a, b), out, fusing)
