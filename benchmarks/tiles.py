@@ -1,6 +1,6 @@
-"""What tiles change and what they save: `python benchmarks/tiles.py [--size 2048] [--tile 1024]`.
+"""What tiles change and what they save: `python benchmarks/tiles.py [--size 2048] [--tile 768]`.
 
-Phantom pairs with grain, for each shipped model that fuses: the difference of tiled and whole in grey levels of
+Phantom pairs with grain, for each shipped model that fuses: how tiled and whole differ in grey levels of
 255, the ratio of their times in the same minute, and the peak memory of a process of its own for either.
 """
 
@@ -24,7 +24,7 @@ MODELS = ("medical", "infrared", "dif-fusion")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=2048)
-    parser.add_argument("--tile", type=int, default=1024)
+    parser.add_argument("--tile", type=int, default=768)
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--memory", metavar="MODEL", help="fuse once and print the peak memory alone")
     options = parser.parse_args()

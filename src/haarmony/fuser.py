@@ -89,7 +89,7 @@ class Fuser:
             callback: Called after every step, of every tile in turn: the steps are then those of all tiles
                 together, and the luma is one array that fills up, black where no tile has been.
             tile: Side in pixels of the tiles that a picture is fused in, one by one, in memory that hardly
-                grows with it; None: about 1024 above 2048×2048 pixels, else one piece; 0: always one piece.
+                grows with it; None: about 768 above 2048×2048 pixels, else one piece; 0: always one piece.
 
         Returns:
             What `a` is, at the sources' size and the deeper of their sample types. An array is (H, W) for two

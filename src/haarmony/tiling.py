@@ -3,7 +3,7 @@
 A picture is mirrored to the padded size that a model fuses at, and its latent grid is cut into tiles:
 
     kept    what a tile gives: these cover every position once, cut on multiples of the model's grid
-    seen    what it is fused from: `kept` and HALO pixels of the picture on every side, where there are any
+    seen    what it is fused from: `kept` and HALO pixels or CELLS cells around it, whichever is more, where there are any
 
 Statistics in the networks are local, so what lies beyond the halo hardly counts, and a plain cut leaves no
 seam: `benchmarks/tiles.py` measures it. The noise is the whole picture's: a `Noise` plays the generator's
@@ -21,10 +21,12 @@ from jaxtyping import Float, Shaped
 
 LARGEST = 2**22
 """Pixels of the largest picture that is fused whole by default: 2048×2048."""
-SIDE = 1024
+SIDE = 768
 """Side of a tile in pixels, about: tiles of a picture are equal, as far as the grid allows."""
 HALO = 128
-"""Pixels around a tile that it is fused with and that are then cut off."""
+"""Pixels around a tile that it is fused with and that are then cut off, at least."""
+CELLS = 3
+"""Cells of the grid around it, at least: attention in windows of a cell, on a U-Net's lowest level, sees far."""
 ROWS = 32
 """Rows of noise from one remembered state of the generator to the next."""
 
@@ -63,7 +65,7 @@ class Tiling:
 
         Args:
             shape: The picture's height and width.
-            tile: Side of a tile in pixels; 0: one tile; None: tiles of about 1024, above 2048×2048 pixels.
+            tile: Side of a tile in pixels; 0: one tile; None: tiles of about 768, above 2048×2048 pixels.
             factor: Pixels along a position of the latent grid.
             grid: Positions that the model's latent is a multiple of.
             border: Pixels that the model mirrors on every side.
@@ -96,7 +98,7 @@ class Tiling:
         cells = length // self.grid
         count = -(-length * self.factor // self.side) if self.side else 1
         count = min(count, cells)
-        halo = -(-HALO // (self.factor * self.grid)) * self.grid
+        halo = max(CELLS, -(-HALO // (self.factor * self.grid))) * self.grid
         cuts = [round(i * cells / count) * self.grid for i in range(count + 1)]
         for first, last in pairwise(cuts):
             yield Span(slice(first, last), slice(max(0, first - halo), min(length, last + halo)))

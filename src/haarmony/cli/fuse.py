@@ -62,7 +62,7 @@ def fuse(
         int | None,
         typer.Option(
             min=0,
-            help="Side in pixels of the tiles that a picture is fused in; 0: one piece. By default about 1024"
+            help="Side in pixels of the tiles that a picture is fused in; 0: one piece. By default about 768"
             " above 2048×2048 pixels.",
         ),
     ] = None,
