@@ -239,8 +239,8 @@ def fuse_luma(
     """
     codec = config.make_codec() if codec is None else codec
     tiling = Tiling.plan(a.shape, tile, factor=codec.factor, grid=config.grid, border=config.border)
-    noise = Noise(seed, codec.channels, tiling.size)
     parts, total = tiling.tiles(), config.steps if steps is None else steps
+    noise = Noise(seed, codec.channels, tiling.size, once=len(parts) == 1)
     fused = np.zeros(a.shape, dtype=np.float32)
     for number, part in enumerate(parts):
         estimates = _sample_luma(engine, config, codec, part, a, b, steps=total, noise=noise)
@@ -325,8 +325,8 @@ def fuse_colour(
     """
     codec, process = config.make_codec(), Process(config.make_schedule())
     tiling = Tiling.plan(infrared.shape, tile, factor=codec.factor, grid=config.grid)
-    noise = Noise(seed, 4 * codec.channels, tiling.size)
     channels, parts = [*np.moveaxis(visible, 2, 0), infrared], tiling.tiles()
+    noise = Noise(seed, 4 * codec.channels, tiling.size, once=len(parts) == 1)
     whole = np.zeros((3, *infrared.shape), dtype=np.float32)
     for number, part in enumerate(parts, 1):
         x = np.concatenate([part.cut(channel) for channel in channels], axis=1)

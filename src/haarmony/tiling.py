@@ -3,7 +3,7 @@
 A picture is mirrored to the padded size that a model fuses at, and its latent grid is cut into tiles:
 
     kept    what a tile gives: these cover every position once, cut on multiples of the model's grid
-    seen    what it is fused from: `kept` and HALO pixels or CELLS cells around it, whichever is more, where there are any
+    seen    what it is fused from: `kept` and at least HALO pixels and CELLS cells around it, as far as the picture goes
 
 Statistics in the networks are local, so what lies beyond the halo hardly counts, and a plain cut leaves no
 seam: `benchmarks/tiles.py` measures it. The noise is the whole picture's: a `Noise` plays the generator's
@@ -26,7 +26,7 @@ SIDE = 768
 HALO = 128
 """Pixels around a tile that it is fused with and that are then cut off, at least."""
 CELLS = 3
-"""Cells of the grid around it, at least: attention in windows of a cell, on a U-Net's lowest level, sees far."""
+"""Cells of the grid around it, at least: a U-Net with attention in windows of a cell sees far."""
 ROWS = 32
 """Rows of noise from one remembered state of the generator to the next."""
 
@@ -161,16 +161,17 @@ class Noise:
     places in the generator's stream cannot be computed, so its state is remembered every few rows.
     """
 
-    def __init__(self, seed: int, channels: int, size: tuple[int, int]) -> None:
+    def __init__(self, seed: int, channels: int, size: tuple[int, int], *, once: bool = False) -> None:
+        """`once`: every draw is asked for whole, in order and once, so nothing need be remembered."""
+        self._once = once
         self._rng = np.random.default_rng(seed)
         self._shape = (channels, *size)
         self._states: list[list[list[dict[str, object]]]] = []  # of draw, channel, block of rows
         self._last: tuple[tuple[int, slice], np.ndarray] | None = None
 
     def part(self, draw: int, rows: slice, columns: slice) -> Float[np.ndarray, "1 c h w"]:
-        """Rows and columns of the draw of that number, from 0; of a tile one calls for all draws in order."""
-        _, height, width = self._shape
-        if rows == slice(0, height) and columns == slice(0, width):  # one tile: nothing is asked for twice
+        """Rows and columns of the draw of that number, from 0."""
+        if self._once:
             return self._rng.standard_normal((1, *self._shape), dtype=np.float32)
         if self._last is None or self._last[0] != (draw, rows):
             self._last = None
