@@ -3,7 +3,7 @@
 A picture is mirrored to the padded size that a model fuses at, and its latent grid is cut into tiles:
 
     kept    what a tile gives: these cover every position once, cut on multiples of the model's grid
-    seen    what it is fused from: `kept` and at least HALO pixels and CELLS cells around it, as far as the picture goes
+    seen    what it is fused from: `kept` and at least HALO pixels and CELLS cells around it, in the picture
 
 Statistics in the networks are local, so what lies beyond the halo hardly counts, and a plain cut leaves no
 seam: `benchmarks/tiles.py` measures it. The noise is the whole picture's: a `Noise` plays the generator's
