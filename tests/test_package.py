@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A part may import its own layer and those before it.
 LAYERS = (
     {"settings", "codec", "support", "io", "colour", "anatomy", "phantom", "classical", "sheet"}
-    | {"cluster", "digests", "journal", "manifest", "workers"},
+    | {"cluster", "digests", "journal", "manifest", "tiling", "workers"},
     {"diffusion", "metrics"},
     {"weights", "nets"},
     {"engine", "engine_torch"},
@@ -83,6 +83,7 @@ COMMANDS = {
             "--seed",
             "--slices",
             "--steps",
+            "--tile",
             "--workers",
         ),
         *("-o", "A", "B"),

@@ -11,7 +11,7 @@ it slice by slice (`haarmony.volumes`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from haarmony.diffusion.sampler import sample
 from haarmony.engine import DifFusionEngine, Engine, OnnxDifFusion, OnnxEngine, load_codec
 from haarmony.io import Picture, Volume, check_pixels, from_unit, to_unit
 from haarmony.support import project
+from haarmony.tiling import Noise, Tile, Tiling
 from haarmony.weights import DifFusionCard, ModelCard
 
 ENGINES = ("onnx", "torch")
@@ -76,6 +77,7 @@ class Fuser:
         plane: str = "axial",
         slices: tuple[int, int] | None = None,
         callback: Watch | None = None,
+        tile: int | None = None,
     ) -> AnySource:
         """Fuse a pair.
 
@@ -93,7 +95,11 @@ class Fuser:
             plane: Of the slices in which volumes are fused, with one noise: axial, coronal or sagittal.
             slices: (LO, HI), the slices LO to HI − 1 of the first volume along that plane, in the stored
                 order; None takes all.
-            callback: Called after every step; for volumes after every slice (slices done, slices in all).
+            callback: Called after every step, of every tile in turn: the steps are then those of all tiles
+                together, and the luma is one array that fills up, black where no tile has been. For volumes
+                after every slice: (slices done, slices in all, the slice).
+            tile: Side in pixels of the tiles that a picture is fused in, one by one, in memory that hardly
+                grows with it; None: about 768 above 2048×2048 pixels, else one piece; 0: always one piece.
 
         Returns:
             What `a` is, at the sources' size and the deeper of their sample types. An array is (H, W) for two
@@ -101,54 +107,74 @@ class Fuser:
 
         Raises:
             ValueError: Sizes differ, a side is below 16, a value is not finite or not in [0, 1], steps,
-                colour, plane or slices is not one there is, a volume stands against a picture, or volumes do
-                not overlap.
+                colour, plane or slices is not one there is, tile is smaller than the model's grid, a volume
+                stands against a picture, or volumes do not overlap.
         """
         self.check_steps(steps)
-        volume, whole = isinstance(a, Volume), (False, False)
-        if volume != isinstance(b, Volume):
+        if isinstance(a, Volume) != isinstance(b, Volume):
             raise ValueError("one source is a volume, the other a picture; give two of a kind")
-        if slices is not None and not volume:
-            raise ValueError("slices are of volumes; the sources are pictures")
-        first: Any = a
-        second: Any = b
-        if volume:
-            first, second = volumes.aligned(first, second, plane=plane, slices=slices)
-            # Of the volumes, since a slice of a coloured one may be grey.
-            whole = volumes.is_coloured(first), volumes.is_coloured(second)
-            if isinstance(self._engine, Engine):
-                colour = volumes.choose(colour, first, second)
-
-        def rule(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-            coloured = whole if volume else (is_coloured(a), is_coloured(b))
-            (a, b), engine, config = self._in_order(a, b, coloured), self._engine, self.card.diffusion
-            if isinstance(engine, Engine):
-                return fuse_luma(
-                    engine,
-                    config,
-                    to_luma(a),
-                    to_luma(b),
-                    codec=self._codec,
-                    steps=steps,
-                    seed=seed,
-                    callback=None if volume else callback,
-                )
-            colours = a if a.ndim == 3 else np.repeat(a[..., None], 3, axis=2)
-            fused = fuse_colour(engine, config, colours, to_luma(b), seed=seed)
-            if callback is not None and not volume:
-                callback(1, 1, to_luma(fused))
+        rule = partial(self._rule, steps=steps, seed=seed, tile=tile)
+        if isinstance(a, Volume) and isinstance(b, Volume):
+            fused: Any = self._fuse_volumes(
+                a, b, rule, colour=colour, plane=plane, slices=slices, callback=callback
+            )
             return fused
+        if slices is not None:
+            raise ValueError("slices are of volumes; the sources are pictures")
+        return fuse_pictures(a, b, partial(rule, callback=callback), colour=colour)
 
-        fuse: Any = partial(fuse_pictures, rule=rule, colour=colour)
-        if volume:
-            fuse = partial(volumes.by_slices, fuse=fuse, plane=plane, callback=callback)
-        return fuse(first, second)
+    def _fuse_volumes(
+        self,
+        a: Volume,
+        b: Volume,
+        rule: Callable[..., np.ndarray],
+        *,
+        colour: str,
+        plane: str,
+        slices: tuple[int, int] | None,
+        callback: Watch | None,
+    ) -> Volume:
+        a, b = volumes.aligned(a, b, plane=plane, slices=slices)
+        # Of the volumes, since a slice of a coloured one may be grey.
+        coloured = volumes.is_coloured(a), volumes.is_coloured(b)
+        if isinstance(self._engine, Engine):
+            colour = volumes.choose(colour, a, b)
+        fuse: Any = partial(fuse_pictures, rule=partial(rule, coloured=coloured), colour=colour)
+        return volumes.by_slices(a, b, fuse, plane=plane, callback=callback)
+
+    def _rule(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        *,
+        steps: int | None,
+        seed: int,
+        tile: int | None,
+        coloured: tuple[bool, bool] | None = None,
+        callback: Watch | None = None,
+    ) -> np.ndarray:
+        """The fused luma or colours of two pictures; `coloured` says which of them count as such."""
+        (a, b), engine, config = self._in_order(a, b, coloured), self._engine, self.card.diffusion
+        if isinstance(engine, Engine):
+            return fuse_luma(
+                engine,
+                config,
+                to_luma(a),
+                to_luma(b),
+                codec=self._codec,
+                steps=steps,
+                seed=seed,
+                callback=callback,
+                tile=tile,
+            )
+        colours = a if a.ndim == 3 else np.repeat(a[..., None], 3, axis=2)
+        return fuse_colour(engine, config, colours, to_luma(b), seed=seed, callback=callback, tile=tile)
 
     def _in_order(
-        self, a: np.ndarray, b: np.ndarray, coloured: tuple[bool, bool]
+        self, a: np.ndarray, b: np.ndarray, coloured: tuple[bool, bool] | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Both pictures, the one that is coloured where the model was trained to find it."""
-        first, second = coloured
+        first, second = coloured or (is_coloured(a), is_coloured(b))
         misplaced = first and not second if self.card.coloured == "second" else second and not first
         return (b, a) if misplaced else (a, b)
 
@@ -171,10 +197,11 @@ def fuse(
     colour: str = "auto",
     plane: str = "axial",
     slices: tuple[int, int] | None = None,
+    tile: int | None = None,
 ) -> AnySource:
     """Fuse one pair; make a `Fuser` to fuse several with one model. Arguments and errors are `Fuser`'s."""
     fuser = Fuser(model, engine=engine)
-    return fuser(a, b, steps=steps, seed=seed, colour=colour, plane=plane, slices=slices)
+    return fuser(a, b, steps=steps, seed=seed, colour=colour, plane=plane, slices=slices, tile=tile)
 
 
 def fuse_pictures(
@@ -245,8 +272,9 @@ def fuse_luma(
     steps: int | None = None,
     seed: int = 42,
     callback: Watch | None = None,
+    tile: int | None = None,
 ) -> Float[np.ndarray, "h w"]:
-    """The fused luma of two lumas: pad, encode once, sample with every estimate refined, crop.
+    """The fused luma of two lumas: pad, encode once, sample with every estimate refined, crop; by tiles.
 
     Args:
         engine: The model's networks.
@@ -256,17 +284,47 @@ def fuse_luma(
         codec: The latent space; None makes the configuration's, which then must be one without weights.
         steps: Sampling steps; None takes the configuration's.
         seed: Seed of the noise.
-        callback: Called after every step.
+        callback: Called after every step, of every tile.
+        tile: Side of the tiles, as in `Fuser`.
 
     Returns:
         Float32 in [0, 1], supported by the sources (see `haarmony.support`).
+
+    Raises:
+        ValueError: `tile` is smaller than the model's grid.
     """
-    height, width = a.shape
     codec = config.make_codec() if codec is None else codec
-    a, b = (pad(x, codec.factor * config.grid, border=config.border) for x in (a, b))
+    tiling = Tiling.plan(a.shape, tile, factor=codec.factor, grid=config.grid, border=config.border)
+    parts, total = tiling.tiles(), config.steps if steps is None else steps
+    noise = Noise(seed, codec.channels, tiling.size, once=len(parts) == 1)
+    fused = np.zeros(a.shape, dtype=np.float32)
+    for number, part in enumerate(parts):
+        estimates = _sample_luma(engine, config, codec, part, a, b, steps=total, noise=noise)
+        for i, estimate in enumerate(estimates, number * total + 1):
+            if len(parts) == 1:
+                fused = estimate[part.inside]
+            else:
+                fused[part.place] = estimate[part.inside]
+            if callback is not None:
+                callback(i, len(parts) * total, fused)
+    return fused
+
+
+def _sample_luma(
+    engine: Engine,
+    config: DiffusionConfig,
+    codec: Codec,
+    part: Tile,
+    a: Float[np.ndarray, "h w"],
+    b: Float[np.ndarray, "h w"],
+    *,
+    steps: int,
+    noise: Noise,
+) -> Iterator[Float[np.ndarray, "H W"]]:
+    """The estimate of what a tile sees, after every step."""
+    a, b = part.cut(a), part.cut(b)
     condition = engine.encode(*(codec.encode(to_latent(x)) for x in (a, b, np.maximum(a, b))))
     fused = a
-    inside = (0, 0, slice(config.border, config.border + height), slice(config.border, config.border + width))
 
     def denoise(z_t: np.ndarray, t: int) -> np.ndarray:
         return engine.denoise(z_t, condition, np.array([t]))
@@ -277,26 +335,21 @@ def fuse_luma(
         fused = project(refined, a, b, margin=config.margin, diagonal=config.diagonal)
         return codec.encode(to_latent(fused))
 
-    rng = np.random.default_rng(seed)
-    shape = (1, codec.channels, a.shape[-2] // codec.factor, a.shape[-1] // codec.factor)
-    total = config.steps if steps is None else steps
     trajectory = sample(
         denoise,
-        rng.standard_normal(shape, dtype=np.float32),
+        noise.part(0, *part.seen),
         process=Process(config.make_schedule()),
         kind=config.prediction,
-        steps=total,
+        steps=steps,
         spacing=config.spacing,
         sampler=config.sampler,
         eta=config.eta,
         variance=config.variance,
-        noise=lambda i, shape: rng.standard_normal(shape, dtype=np.float32),
+        noise=lambda i, shape: noise.part(1 + i, *part.seen),
         refine=refine,
     )
-    for i, _, _, _ in trajectory:
-        if callback is not None:
-            callback(i + 1, total, fused[inside])
-    return fused[inside]
+    for _ in trajectory:
+        yield fused[0, 0]
 
 
 def fuse_colour(
@@ -306,6 +359,8 @@ def fuse_colour(
     infrared: Float[np.ndarray, "h w"],
     *,
     seed: int = 42,
+    callback: Watch | None = None,
+    tile: int | None = None,
 ) -> Float[np.ndarray, "h w 3"]:
     """The fused colours of a picture in colour and one without: what a denoiser sees in both, fused once.
 
@@ -315,23 +370,33 @@ def fuse_colour(
         visible: First source, float in [0, 1].
         infrared: Second source, of the same height and width.
         seed: Seed of the noise.
+        callback: Called after every tile.
+        tile: Side of the tiles, as in `Fuser`.
 
     Returns:
         Float32 in [0, 1], each channel supported by the sources (see `haarmony.support`).
+
+    Raises:
+        ValueError: `tile` is smaller than the model's grid.
     """
-    height, width = infrared.shape
     codec, process = config.make_codec(), Process(config.make_schedule())
-    channels = [*np.moveaxis(visible, 2, 0), infrared]
-    x = np.concatenate([pad(channel, codec.factor * config.grid) for channel in channels], axis=1)
-    x_0 = encode_channels(codec, to_latent(x))
-    rng = np.random.default_rng(seed)
-    features = []
-    for k, t in enumerate(engine.steps):
-        x_t = process.diffuse(x_0, rng.standard_normal(x_0.shape, dtype=np.float32), t)
-        features.append(engine.observe(x_t, np.array([k])))
-    fused = from_latent(decode_channels(codec, engine.fuse(np.concatenate(features, axis=1))))
-    fused = project(fused, x[:, :3], np.repeat(x[:, 3:], 3, axis=1), margin=config.margin)
-    return np.moveaxis(fused[0, :, :height, :width], 0, 2)
+    tiling = Tiling.plan(infrared.shape, tile, factor=codec.factor, grid=config.grid)
+    channels, parts = [*np.moveaxis(visible, 2, 0), infrared], tiling.tiles()
+    noise = Noise(seed, 4 * codec.channels, tiling.size, once=len(parts) == 1)
+    whole = np.zeros((3, *infrared.shape), dtype=np.float32)
+    for number, part in enumerate(parts, 1):
+        x = np.concatenate([part.cut(channel) for channel in channels], axis=1)
+        x_0 = encode_channels(codec, to_latent(x))
+        features = []
+        for k, t in enumerate(engine.steps):
+            x_t = process.diffuse(x_0, noise.part(k, *part.seen), t)
+            features.append(engine.observe(x_t, np.array([k])))
+        fused = from_latent(decode_channels(codec, engine.fuse(np.concatenate(features, axis=1))))
+        fused = project(fused, x[:, :3], np.repeat(x[:, 3:], 3, axis=1), margin=config.margin)
+        whole[:, part.place[0], part.place[1]] = fused[0][:, part.inside[0], part.inside[1]]
+        if callback is not None:
+            callback(number, len(parts), to_luma(np.moveaxis(whole, 0, 2)))
+    return np.moveaxis(whole, 0, 2)
 
 
 def _load(

@@ -224,6 +224,7 @@ class Fusing:
     plane: str = "axial"
     slices: tuple[int, int] | None = None
     ranges: Ranges = (None, None)
+    tile: int | None = None
     threads: int | None = None
     callback: Watch | None = field(default=None, compare=False)
     """As `Fuser`'s; only for work in this process."""
@@ -248,6 +249,7 @@ class Fusing:
             slices=_shown(self.slices, ":"),
             range_a=_shown(self.ranges[0], ","),
             range_b=_shown(self.ranges[1], ","),
+            tile=self.tile,
         )
 
     def __call__(self, a: Any, b: Any) -> Any:
@@ -259,6 +261,7 @@ class Fusing:
             colour=self.colour,
             plane=self.plane,
             slices=self.slices,
+            tile=self.tile,
             callback=self.callback,
         )
 

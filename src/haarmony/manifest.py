@@ -43,6 +43,7 @@ class Settings(BaseModel):
     range_a: str = ""
     """As asked for; "" for what the file says."""
     range_b: str = ""
+    tile: int | None = None
 
 
 class Entry(Line):
@@ -69,6 +70,7 @@ class Entry(Line):
     slices: str = ""
     range_a: str = ""
     range_b: str = ""
+    tile: int | None = None
     seconds: float = 0.0
     result: Literal["fused", "skipped", "failed"]
     """"fused": the file was made of these sources, in this run or a former one; "skipped": another stands

@@ -86,6 +86,14 @@ def fuse(
         typer.Option(metavar="LO,HI", help="A's values for black and white; else its type's or extremes."),
     ] = None,
     range_b: Annotated[str | None, typer.Option(metavar="LO,HI", help="The same for B.")] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Side in pixels of the tiles that a picture is fused in; 0: one piece. By default about 768"
+            " above 2048×2048 pixels.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but problems.")] = False,
 ) -> None:
@@ -113,6 +121,7 @@ def fuse(
         plane=plane.value,
         slices=chosen,
         ranges=ranges,
+        tile=tile,
         threads=threads,
     )
     fusing.check()

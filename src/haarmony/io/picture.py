@@ -16,6 +16,8 @@ from jaxtyping import Float, Shaped
 from numpy.typing import DTypeLike
 
 INTEGERS = (np.dtype(np.uint8), np.dtype(np.uint16))
+BLOCK = 2**20
+"""Values that `from_unit` works on at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +114,17 @@ def from_unit(values: Float[np.ndarray, "*shape"], dtype: DTypeLike) -> Shaped[n
     dtype = np.dtype(dtype)
     if dtype not in INTEGERS and dtype.kind != "f":
         raise ValueError(f"pixels must be uint8, uint16, or float in [0, 1], not {dtype}")
-    if np.isnan(values).any():
-        raise ValueError("a value is not a number (NaN)")
-    values = np.clip(values, 0, 1)
-    if dtype in INTEGERS:
-        # In double precision, where the product is exact enough to tell on which side of a half it lies.
-        values = np.rint(np.multiply(values, np.iinfo(dtype).max, dtype=np.float64))
-    return values.astype(dtype)
+    pixels = np.empty(values.shape, dtype)
+    # A large picture by some of its rows at a time: whole, what follows takes ten times its memory.
+    rows, out = np.atleast_1d(values), np.atleast_1d(pixels)
+    block = max(1, BLOCK * len(rows) // max(1, rows.size))
+    for top in range(0, len(rows), block):
+        part = rows[top : top + block]
+        if np.isnan(part).any():
+            raise ValueError("a value is not a number (NaN)")
+        part = np.clip(part, 0, 1)
+        if dtype in INTEGERS:
+            # In double precision, where the product is exact enough to tell on which side of a half it lies.
+            part = np.rint(np.multiply(part, np.iinfo(dtype).max, dtype=np.float64))
+        out[top : top + block] = part
+    return pixels
