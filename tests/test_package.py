@@ -52,6 +52,7 @@ HEAVY = TORCH | {
     "rich",
     "pywt",
     "nibabel",
+    "pydicom",
     "torchvision",
     "diffusers",
 }

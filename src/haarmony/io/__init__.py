@@ -37,7 +37,8 @@ def read(path: str | os.PathLike[str]) -> Picture | Volume:
     """Read a picture, or a volume.
 
     Args:
-        path: The file; its kind is told from its content.
+        path: The file, or a folder of DICOM files; its kind is told from its content. `haarmony.io.dicom` has
+            windows and a choice among several series.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -45,6 +46,10 @@ def read(path: str | os.PathLike[str]) -> Picture | Volume:
         ValueError: If it is neither, is damaged, or holds what cannot be read without guessing. One line: the
             path, the problem, what to do.
     """
+    from haarmony.io import dicom
+
+    if dicom.is_dicom(path):
+        return dicom.read_dicom(path)
     return read_picture(path)
 
 
