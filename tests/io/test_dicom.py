@@ -57,7 +57,9 @@ def test_a_tilted_gantry_shears_the_affine(tmp_path):
         save(tmp_path / f"s/{k}", slice_of(RAMP[k], ImagePositionPatient=[0, 0.5 * k, 2.0 * k]))
     volume = read_dicom(tmp_path / "s")
     np.testing.assert_allclose(volume.affine[:3, 2], [0, -0.5, 2])
-    assert "14.0°" in " ".join(volume.notes)
+    assert "14.0°" in volume.notes[0]
+    assert volume.notes[1].startswith("values from 0 to 479 shown from black to white (the smallest")
+    assert "windows for a CT: brain, bone, soft, lung" in volume.notes[1]
 
 
 def test_slope_and_intercept_are_every_slice_s_own(tmp_path):
@@ -116,7 +118,7 @@ def test_monochrome1_is_inverted(tmp_path):
     assert volume.value_range == (RAMP.max(), 0)
     assert volume.voxels[0, 0, 0] == 1
     np.testing.assert_allclose(values(volume), RAMP, atol=1e-3)
-    assert "inverted" in volume.notes[0]
+    assert "inverted" in volume.notes[-1]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,13 @@ class Colour(str, Enum):
     GREY = "grey"
 
 
+class Format(str, Enum):
+    """What is written."""
+
+    FILE = "file"
+    DICOM = "dicom"
+
+
 class EngineName(str, Enum):
     """What computes."""
 
@@ -58,18 +65,37 @@ def fuse(
     engine: Annotated[
         EngineName, typer.Option(help="What computes; torch needs the extra 'train'.")
     ] = EngineName.ONNX,
+    window: Annotated[
+        str | None, typer.Option(help="Of a DICOM CT: brain, bone, soft, lung, or centre/width in HU.")
+    ] = None,
+    series_a: Annotated[
+        str | None, typer.Option(help="Number or UID of A's DICOM series, where it holds several.")
+    ] = None,
+    series_b: Annotated[str | None, typer.Option(help="The same of B.")] = None,
+    format: Annotated[
+        Format, typer.Option(help="dicom: a derived series in the folder OUT, instead of a file.")
+    ] = Format.FILE,
+    keep_identity: Annotated[
+        bool, typer.Option("--keep-identity", help="Copy patient and study to a DICOM series.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but problems.")] = False,
 ) -> None:
     """Fuse two aligned pictures, or every pair that two folders hold.
 
     Files of two folders pair up by their stem; each pair makes OUT/STEM.png, where that
-    does not exist yet.
+    does not exist yet. A folder of DICOM files is one source.
     """
-    from haarmony import jobs
+    from haarmony import jobs, series
 
-    jobs.check(a, b, out, overwrite=overwrite)
-    found = jobs.pairs(a, b) if a.is_dir() else None
+    dicom = series.concerns(a, b)
+    if not dicom:
+        if window or series_a or series_b or keep_identity or format is Format.DICOM:
+            raise ValueError(
+                "--window, --series-a, --series-b, --format dicom, --keep-identity: no source is DICOM"
+            )
+        jobs.check(a, b, out, overwrite=overwrite)
+    found = jobs.pairs(a, b) if a.is_dir() and not dicom else None
     from haarmony.fuser import Fuser
 
     fuser = Fuser(model, engine=engine.value)
@@ -77,7 +103,21 @@ def fuse(
     fusing = partial(fuser, steps=steps, seed=seed, colour=colour.value)
     if found is None:
         start = time.perf_counter()
-        notes = jobs.fuse_file(jobs.Pair(a, b), out, fusing)
+        if dicom:
+            notes = series.fuse_series(
+                a,
+                b,
+                out,
+                fusing,
+                series=(series_a, series_b),
+                window=window,
+                as_dicom=format is Format.DICOM,
+                keep_identity=keep_identity,
+                description=f"model {fuser.card.name}, seed {seed}",
+                overwrite=overwrite,
+            )
+        else:
+            notes = jobs.fuse_file(jobs.Pair(a, b), out, fusing)
         if not quiet:
             say(*notes)
             typer.echo(f"{out}: fused in {time.perf_counter() - start:.2f} s")

@@ -88,9 +88,10 @@ class Series:
         inverted, notes = layout.photometric == "MONOCHROME1", list(self.notes)
         if kind == np.float32:
             low, high = ends or _extremes(voxels, self.path)
+            why = "as asked" if ends else "the smallest and the largest of the series"
             if ends is None and self.about.modality == "CT":
-                names = ", ".join(WINDOWS)
-                notes.append(f"a CT from {low:g} to {high:g} without a window; there are {names}, or C/W")
+                why += f"; windows for a CT: {', '.join(WINDOWS)} or centre/width"
+            notes.append(f"values from {low:.7g} to {high:.7g} shown from black to white ({why})")
             voxels -= np.float32(low)
             voxels /= np.float32(high - low)
             np.clip(voxels, 0, 1, out=voxels)

@@ -141,12 +141,9 @@ def _common(
     placed = references[0] if references else None
     frame = placed.about.frame_of_reference if placed is not None else ""
     whole.FrameOfReferenceUID = frame or generate_uid(entropy_srcs=["frame of reference", *(made_of or seed)])
-    modalities = " with ".join(source.about.modality or "unknown modality" for source in sources)
-    whole.DerivationDescription = ", ".join(
-        filter(
-            None, (f"Haarmony {__version__}: image fusion", modalities and f"of {modalities}", description)
-        )
-    )[:1024]
+    modalities = " and ".join(source.about.modality or "unknown modality" for source in sources)
+    parts = (f"Fused by Haarmony {__version__}", modalities and f"from {modalities}", description)
+    whole.DerivationDescription = ", ".join(filter(None, parts))[:1024]
     whole.DerivationCodeSequence = [_code("FUSION", "99HAARMONY", "Image fusion by a generative model")]
     burned = {source.about.burned_in for source in sources}
     if "YES" in burned or burned == {"NO"}:
