@@ -74,7 +74,7 @@ class Fuser:
         steps: int | None = None,
         seed: int = 42,
         colour: str = "auto",
-        plane: str = "axial",
+        plane: str = "auto",
         slices: tuple[int, int] | None = None,
         callback: Watch | None = None,
         tile: int | None = None,
@@ -92,7 +92,8 @@ class Fuser:
             seed: Seed of the noise; the same seed gives the same bytes.
             colour: Whose chroma the result has: "auto" (the coloured source's, the more colourful where both
                 are, or what the model makes of them if it fuses colours), "first", "second" or "grey".
-            plane: Of the slices in which volumes are fused, with one noise: axial, coronal or sagittal.
+            plane: Of the slices in which volumes are fused, with one noise: axial, coronal or sagittal;
+                "auto": that in which the first was acquired (`haarmony.volumes.plane_of`).
             slices: (LO, HI), the slices LO to HI − 1 of the first volume along that plane, in the stored
                 order; None takes all.
             callback: Called after every step, of every tile in turn: the steps are then those of all tiles
@@ -134,6 +135,7 @@ class Fuser:
         slices: tuple[int, int] | None,
         callback: Watch | None,
     ) -> Volume:
+        plane = volumes.plane_of(a, plane)
         a, b = volumes.aligned(a, b, plane=plane, slices=slices)
         # Of the volumes, since a slice of a coloured one may be grey.
         coloured = volumes.is_coloured(a), volumes.is_coloured(b)
@@ -195,7 +197,7 @@ def fuse(
     steps: int | None = None,
     seed: int = 42,
     colour: str = "auto",
-    plane: str = "axial",
+    plane: str = "auto",
     slices: tuple[int, int] | None = None,
     tile: int | None = None,
 ) -> AnySource:

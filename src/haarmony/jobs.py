@@ -20,8 +20,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from haarmony import weights
+from haarmony import volumes, weights
 from haarmony.io import (
+    VOLUME_ENDINGS,
     Picture,
     Volume,
     check_kind,
@@ -197,9 +198,9 @@ def fuse_pair(pair: Pair, out: Path, fuse: Fuse) -> Fused:
     ranges = fuse.ranges if isinstance(fuse, Fusing) else (None, None)
     try:
         a, b = (read(path, value_range=chosen) for path, chosen in zip((pair.a, pair.b), ranges, strict=True))
-        check_kind(out, a)
+        fuse.check_fit(out, a) if isinstance(fuse, Fusing) else check_kind(out, a)
         try:
-            fused = fuse(a, b)
+            fused = fitting(out, fuse(a, b))
         except ValueError as error:
             raise ValueError(f"{pair.a} with {pair.b}: {error}") from error
     except MemoryError:
@@ -207,6 +208,18 @@ def fuse_pair(pair: Pair, out: Path, fuse: Fuse) -> Fused:
     told = ((pair.a, a), (pair.b, b), (out, fused))
     notes = tuple(f"{path}: {note}" for path, source in told for note in source.notes)
     return Fused(fused, notes, (a.value_range, b.value_range))
+
+
+def fitting(out: Path, result: Picture | Volume) -> Picture | Volume:
+    """The result as `out` holds it: where that is a picture's name, a volume of one slice as that slice.
+
+    Raises:
+        ValueError: `out` cannot hold it.
+    """
+    if isinstance(result, Volume) and not volume_ending(out) and 1 in result.shape:
+        return volumes.as_picture(result)
+    check_kind(out, result)
+    return result
 
 
 @dataclass(frozen=True)
@@ -221,7 +234,7 @@ class Fusing:
     steps: int | None = None
     seed: int = 42
     colour: str = "auto"
-    plane: str = "axial"
+    plane: str = "auto"
     slices: tuple[int, int] | None = None
     ranges: Ranges = (None, None)
     tile: int | None = None
@@ -251,6 +264,26 @@ class Fusing:
             range_b=_shown(self.ranges[1], ","),
             tile=self.tile,
         )
+
+    def described(self) -> str:
+        """The model and the seed, in words."""
+        return f"model {weights.load_card(weights.find(self.model)).name}, seed {self.seed}"
+
+    def check_fit(self, out: Path, a: Picture | Volume) -> None:
+        """Refuse, before it is made, what `out` cannot hold.
+
+        Raises:
+            ValueError: `out` is no name for what is made of `a` and another.
+        """
+        if not isinstance(a, Volume) or volume_ending(out):
+            return check_kind(out, a)
+        plane = volumes.plane_of(a, self.plane)
+        lo, hi = self.slices or (0, volumes.count(a, plane))
+        if hi - lo != 1:
+            raise ValueError(
+                f"{out}: a picture holds one slice, not {hi - lo}; choose one with --slices, or end the name"
+                f" in {' or '.join(VOLUME_ENDINGS)}"
+            )
 
     def __call__(self, a: Any, b: Any) -> Any:
         return self._fuser()(

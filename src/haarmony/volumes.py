@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from haarmony import colour
-from haarmony.io import Volume, to_unit
+from haarmony.io import Picture, Volume, to_unit
 
 PLANES = {"axial": "PLS", "coronal": "ILA", "sagittal": "IPL"}
 """Where rows, columns and slices of each plane lead: to R or L, A or P, S or I."""
@@ -44,7 +44,7 @@ def aligned(
         it had to be resampled, which a note says.
 
     Raises:
-        ValueError: Another plane, slices that are not there, or volumes that do not overlap.
+        ValueError: Slices that are not there, or volumes that do not overlap.
     """
     axis = _crossing(a, plane)
     matrix = np.linalg.solve(_to_mm(b), _to_mm(a))
@@ -132,12 +132,41 @@ def choose(wanted: str, a: Volume, b: Volume) -> str:
     return max(coloured, key=strength) if coloured else "first"
 
 
+def plane_of(volume: Volume, wanted: str = "auto") -> str:
+    """The plane meant by `wanted`; "auto" is that of the slices as they were acquired.
+
+    That is across the axis of one voxel, else the axis whose voxels are clearly the longest, else axial.
+
+    Raises:
+        ValueError: `wanted` is neither a plane nor "auto".
+    """
+    if wanted in PLANES:
+        return wanted
+    if wanted != "auto":
+        raise ValueError(f"unknown plane {wanted!r}; it is auto or one of {', '.join(PLANES)}")
+    axes = {_crossing(volume, plane): plane for plane in PLANES}
+    if volume.shape.count(1) == 1:
+        return axes[volume.shape.index(1)]
+    longest = int(np.argmax(volume.spacing))
+    others = max(length for axis, length in enumerate(volume.spacing) if axis != longest)
+    return axes[longest] if volume.spacing[longest] > 1.1 * others else "axial"
+
+
+def count(volume: Volume, plane: str) -> int:
+    """How many slices along a plane a volume has."""
+    return volume.shape[_crossing(volume, plane)]
+
+
+def as_picture(volume: Volume) -> Picture:
+    """The one slice of a volume, upright."""
+    pixels = upright(volume.voxels, volume.affine, plane_of(volume))[:, :, 0]
+    return Picture(np.ascontiguousarray(pixels), volume.value_range, notes=volume.notes)
+
+
 def _crossing(volume: Volume, plane: str) -> int:
     """The stored axis that crosses the plane."""
     from nibabel.orientations import io_orientation
 
-    if plane not in PLANES:
-        raise ValueError(f"unknown plane {plane!r}; it is one of {', '.join(PLANES)}")
     world = {"L": 0, "A": 1, "S": 2}[PLANES[plane][2]]
     return int(np.flatnonzero(io_orientation(volume.affine)[:, 0] == world)[0])
 

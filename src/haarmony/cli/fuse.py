@@ -32,9 +32,17 @@ class Colour(str, Enum):
 class Plane(str, Enum):
     """The plane of the slices in which volumes are fused."""
 
+    AUTO = "auto"
     AXIAL = "axial"
     CORONAL = "coronal"
     SAGITTAL = "sagittal"
+
+
+class Format(str, Enum):
+    """What is written."""
+
+    FILE = "file"
+    DICOM = "dicom"
 
 
 class EngineName(str, Enum):
@@ -74,7 +82,10 @@ def fuse(
         str | None,
         typer.Option(metavar="ADDRESS", help="Fuse folders on this Ray cluster (extra 'cluster')."),
     ] = None,
-    plane: Annotated[Plane, typer.Option(help="For volumes: the plane of the slices to fuse.")] = Plane.AXIAL,
+    plane: Annotated[
+        Plane,
+        typer.Option(help="For volumes: the plane of the slices to fuse; auto: A's, as it was acquired."),
+    ] = Plane.AUTO,
     slices: Annotated[
         str | None,
         typer.Option(
@@ -94,23 +105,42 @@ def fuse(
             " above 2048×2048 pixels.",
         ),
     ] = None,
+    window: Annotated[
+        str | None, typer.Option(help="Of a DICOM CT: brain, bone, soft, lung, or centre/width in HU.")
+    ] = None,
+    series_a: Annotated[
+        str | None, typer.Option(help="Number or UID of A's DICOM series, where it holds several.")
+    ] = None,
+    series_b: Annotated[str | None, typer.Option(help="The same of B.")] = None,
+    format: Annotated[
+        Format, typer.Option(help="dicom: a derived series in the folder OUT, instead of a file.")
+    ] = Format.FILE,
+    keep_identity: Annotated[
+        bool, typer.Option("--keep-identity", help="Copy patient and study to a DICOM series.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but problems.")] = False,
 ) -> None:
-    """Fuse two aligned pictures or volumes, or every pair of pictures that two folders hold.
+    """Fuse two aligned pictures or volumes, or every pair that two folders hold.
 
-    Volumes are NIfTI files; B is resampled to the grid of A, whose affine the result has.
-    Files of two folders pair up by their stem; each pair makes OUT/STEM.png (volumes:
-    OUT/STEM.nii.gz), where that does not exist yet or was made of other files or
+    Volumes are NIfTI files, or DICOM: a file or a folder of one series; B is resampled to
+    the grid of A. Files of two folders pair up by their stem; each pair makes OUT/STEM.png
+    (volumes: OUT/STEM.nii.gz), where that does not exist yet or was made of other files or
     settings. OUT/manifest.csv says which.
     """
-    from haarmony import jobs
+    from haarmony import jobs, series
     from haarmony.io import volume_ending
 
     ranges = _range("--range-a", range_a), _range("--range-b", range_b)
     chosen = _slices(slices)
-    jobs.check(a, b, out, overwrite=overwrite)
-    found = jobs.pairs(a, b) if a.is_dir() else None
+    dicom = series.concerns(a, b)
+    if not dicom:
+        if window or series_a or series_b or keep_identity or format is Format.DICOM:
+            raise ValueError(
+                "--window, --series-a, --series-b, --format dicom, --keep-identity: no source is DICOM"
+            )
+        jobs.check(a, b, out, overwrite=overwrite)
+    found = jobs.pairs(a, b) if a.is_dir() and not dicom else None
     several, threads = _shared(found, engine, workers, ray)
     fusing = jobs.Fusing(
         model,
@@ -127,8 +157,22 @@ def fuse(
     fusing.check()
     if found is None:
         start = time.perf_counter()
-        with followed("slices" if volume_ending(a) else "steps", quiet=quiet) as watch:
-            fused = jobs.fuse_file(jobs.Pair(a, b), out, replace(fusing, callback=watch))
+        with followed("slices" if dicom or volume_ending(a) else "steps", quiet=quiet) as watch:
+            watched = replace(fusing, callback=watch)
+            if dicom:
+                fused = series.fuse_series(
+                    a,
+                    b,
+                    out,
+                    watched,
+                    series=(series_a, series_b),
+                    window=window,
+                    as_dicom=format is Format.DICOM,
+                    keep_identity=keep_identity,
+                    overwrite=overwrite,
+                )
+            else:
+                fused = jobs.fuse_file(jobs.Pair(a, b), out, watched)
         if not quiet:
             say(*fused.notes)
             took = time.perf_counter() - start

@@ -17,12 +17,14 @@ from jaxtyping import Shaped
 
 from haarmony.io import nifti, raster
 from haarmony.io.files import check_place, remove_leftover, replacing
+from haarmony.io.nifti import ENDINGS as VOLUME_ENDINGS
 from haarmony.io.nifti import ending as volume_ending
 from haarmony.io.picture import Picture, check_pixels, from_unit, to_unit
 from haarmony.io.ranges import check_range
 from haarmony.io.volume import Volume
 
 __all__ = [
+    "VOLUME_ENDINGS",
     "Picture",
     "Volume",
     "check_kind",
@@ -49,7 +51,8 @@ def read(
     """Read a picture (see `read_picture`), or a NIfTI volume.
 
     Args:
-        path: The file; its kind is told from its content.
+        path: The file, or a folder that holds one DICOM series (`haarmony.io.dicom` has windows and a choice
+            among several); its kind is told from its content.
         value_range: The file's values that 0.0 and 1.0 shall stand for, what lies outside is clipped; pixels
             are then float32. None takes the sample type's for 8- and 16-bit pictures, RGB, and floats within
             [0, 1]; else the smallest and the largest of the whole file, which a note says.
@@ -60,7 +63,11 @@ def read(
         ValueError: If it is neither, is damaged, or holds what cannot be read without guessing, or if the
             range is none. One line: the path, the problem, what to do.
     """
+    from haarmony.io import dicom
+
     used = None if value_range is None else check_range(value_range)
+    if dicom.is_dicom(path):
+        return dicom.read_dicom(path, value_range=used)
     path = _existing(path)
     try:
         with open(path, "rb") as file:
@@ -129,7 +136,7 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = True) -> Non
     path = Path(path)
     if not path.is_dir() and path.suffix.lower() not in raster.ENCODERS and volume_ending(path) is None:
         kind = f"{path.suffix} pictures" if path.suffix else "a name without an ending"
-        endings = ", ".join((*raster.ENCODERS, *nifti.ENDINGS))
+        endings = ", ".join((*raster.ENCODERS, *VOLUME_ENDINGS))
         raise ValueError(f"{path}: cannot write {kind}; end the name in {endings}")
     check_place(path)
     if os.path.lexists(path) and not overwrite:  # also a link that leads nowhere
@@ -144,7 +151,7 @@ def check_kind(path: str | os.PathLike[str], content: object) -> None:
     """
     path = Path(path)
     if isinstance(content, Volume) and volume_ending(path) is None:
-        raise ValueError(f"{path}: cannot hold a volume; end the name in {' or '.join(nifti.ENDINGS)}")
+        raise ValueError(f"{path}: cannot hold a volume; end the name in {' or '.join(VOLUME_ENDINGS)}")
     if not isinstance(content, Volume) and volume_ending(path) is not None:
         raise ValueError(f"{path}: is a volume's name; for a picture end it in {', '.join(raster.ENCODERS)}")
 

@@ -1,0 +1,109 @@
+"""Fuse two sources of which one at least is DICOM, into one file or a derived DICOM series.
+
+What is around the fusing itself: which series of a folder is meant, the window of a CT, where the result goes
+and what it says of its sources. An output file says nothing of the patient; a series where asked to.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from haarmony.io import Picture, Volume, check_target, read, write
+from haarmony.io.dicom import Series, find_series, is_dicom, window_range
+from haarmony.io.dicom_writer import check_folder, write_dicom
+from haarmony.jobs import Fused, Fusing, Range, fitting
+
+
+def concerns(a: Path, b: Path) -> bool:
+    """Whether a source is DICOM: a file of it, or a folder of such files and no folder of pictures."""
+    return is_dicom(a) or is_dicom(b)
+
+
+def fuse_series(
+    a: Path,
+    b: Path,
+    out: Path,
+    fuse: Fusing,
+    *,
+    series: tuple[str | None, str | None] = (None, None),
+    window: str | None = None,
+    as_dicom: bool = False,
+    keep_identity: bool = False,
+    overwrite: bool = False,
+) -> Fused:
+    """Read two sources, fuse them and write the result, whole or not at all.
+
+    Args:
+        a: First source: a DICOM file or folder, or a file that `haarmony.io.read` takes for a volume.
+        b: Second source.
+        out: A folder for a series; else a NIfTI file, or for one slice a picture.
+        fuse: Makes the result.
+        series: Number or UID of each source's series, where its folder holds several.
+        window: Of the sources that are CT and whose range `fuse` does not set, as in
+            `haarmony.io.dicom.read_dicom`.
+        as_dicom: Write a derived series.
+        keep_identity: Its patient and study are those of the first DICOM source.
+        overwrite: Replace `out`.
+
+    Raises:
+        ValueError: A source cannot be read, an option is of no use, or the two cannot be fused.
+        OSError: A file cannot be read or written.
+    """
+    if as_dicom:
+        check_folder(out, overwrite=overwrite)
+    else:
+        check_target(out, overwrite=overwrite)
+    if keep_identity and not as_dicom:
+        raise ValueError(f"{out}: only a DICOM series keeps identity; add --format dicom")
+    if any(out.resolve() in (path.resolve(), *path.resolve().parents) for path in (a, b)):
+        raise ValueError(f"{out}: is or holds a source; write somewhere else")
+    found = [_found(path, wanted) for path, wanted in zip((a, b), series, strict=True)]
+    if window is not None:
+        window_range(window)
+        if not any(source is not None and source.about.modality == "CT" for source in found):
+            raise ValueError(f"--window {window}: neither {a} nor {b} is a DICOM CT")
+    try:
+        volumes = [
+            _volume(path, source, window, chosen)
+            for path, source, chosen in zip((a, b), found, fuse.ranges, strict=True)
+        ]
+        try:
+            if not as_dicom:
+                fuse.check_fit(out, volumes[0])
+            fused = fuse(volumes[0], volumes[1])
+        except ValueError as error:
+            raise ValueError(f"{a} with {b}: {error}") from error
+    except MemoryError:
+        raise ValueError(f"{a} with {b}: not enough memory for their size") from None
+    if as_dicom:
+        write_dicom(
+            out,
+            fused,
+            references=found,
+            description=fuse.described(),
+            keep_identity=keep_identity,
+            overwrite=overwrite,
+        )
+    else:
+        write(out, fitting(out, fused), overwrite=overwrite)
+    told = ((a, volumes[0]), (b, volumes[1]), (out, fused))
+    notes = tuple(f"{path}: {note}" for path, volume in told for note in volume.notes)
+    return Fused(fused, notes, (volumes[0].value_range, volumes[1].value_range))
+
+
+def _found(path: Path, wanted: str | None) -> Series | None:
+    if is_dicom(path):
+        return find_series(path, series=wanted)
+    if wanted is not None:
+        raise ValueError(f"{path}: is no DICOM, so there is no series {wanted!r} to choose")
+    return None
+
+
+def _volume(path: Path, source: Series | None, window: str | None, value_range: Range | None) -> Volume:
+    if source is not None:
+        windowed = source.about.modality == "CT" and value_range is None
+        return source.read(window=window if windowed else None, value_range=value_range)
+    volume = read(path, value_range=value_range)
+    if isinstance(volume, Picture):
+        raise ValueError(f"{path}: is a picture, which has no place beside a DICOM series; give a volume")
+    return volume

@@ -1,0 +1,99 @@
+"""Two sources of which one is DICOM: which series, which window, what is written; the command's own words."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from haarmony import series
+from haarmony.io import Volume, read, write
+from haarmony.io.dicom import read_dicom
+from haarmony.jobs import Fusing
+
+sys.path.insert(0, str(Path(__file__).parent / "io"))
+from dicoms import series_in
+
+CT = np.linspace(-200, 200, 3 * 16 * 20).astype(np.int16).reshape(3, 16, 20)
+MR = np.random.default_rng(0).integers(0, 900, (3, 16, 20)).astype(np.uint16)
+
+
+class Maximum(Fusing):
+    def __call__(self, a: Volume, b: Volume) -> Volume:
+        return Volume(np.maximum(a.voxels, b.voxels), (0.0, 1.0), a.affine)
+
+
+class First(Fusing):
+    def __call__(self, a: Volume, b: Volume) -> Volume:
+        return a
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    series_in("ct", CT)
+    series_in("mr", MR, modality="MR", series="1.2.3.2", number=2)
+    return tmp_path
+
+
+def unit(values, low, high):
+    return np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
+
+
+def test_a_derived_series_of_two(here):
+    done = series.fuse_series(Path("mr"), Path("ct"), Path("out"), Maximum(), window="brain", as_dicom=True)
+    fused = read_dicom("out", value_range=(0, 1)).voxels.transpose(2, 1, 0)
+    np.testing.assert_allclose(fused, np.maximum(unit(MR, 0, MR.max()), unit(CT, 0, 80)), atol=1e-4)
+    assert f"mr: values from 0 to {MR.max()} shown from black to white" in done.notes[0]
+    assert done.values == ((0, MR.max()), (0, 80))
+    assert done.notes[1:] == ("ct: values from 0 to 80 shown from black to white (as asked)",)
+
+
+def test_series_are_chosen_by_number(here):
+    os.mkdir("both")
+    os.rename("ct", "both/ct")
+    os.rename("mr", "both/mr")
+    both = Path("both")
+    done = series.fuse_series(both, both, Path("out"), First(), series=("2", "1"), as_dicom=True)
+    assert done.values == ((0, MR.max()), (-200, 200))
+
+
+def test_one_slice_makes_a_picture_without_identity(here):
+    series.fuse_series(Path("ct/001.dcm"), Path("mr/001.dcm"), Path("out.png"), First())
+    assert b"Jane" not in Path("out.png").read_bytes()
+    expected = unit(CT[1], CT[1].min(), CT[1].max())
+    np.testing.assert_allclose(read("out.png").pixels / 65535, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["ct", "mr", "-o", "out", "--format", "dicom", "--window", "liver"], "no window 'liver'"),
+        (
+            ["mr", "mr", "-o", "out", "--format", "dicom", "--window", "brain"],
+            "neither mr nor mr is a DICOM CT",
+        ),
+        (["ct", "mr", "-o", "out", "--format", "dicom", "--series-a", "7"], "no series '7' in it"),
+        (["ct", "mr", "-o", "ct", "--format", "dicom", "--overwrite"], "ct: is or holds a source"),
+        (["both", "mr", "-o", "out", "--format", "dicom"], "both: holds 2 series; choose one"),
+        (["ct", "a.png", "-o", "out", "--format", "dicom"], "a.png: is a picture"),
+        (["ct", "a.png", "-o", "out", "--format", "dicom", "--series-b", "1"], "a.png: is no DICOM"),
+        (["ct", "mr", "-o", "out.png", "--keep-identity"], "only a DICOM series keeps identity"),
+        (["ct", "mr", "-o", "mr", "--format", "dicom"], "mr: exists already"),
+        (["a.png", "a.png", "-o", "out.png", "--window", "brain"], "no source is DICOM"),
+        (["a.png", "a.png", "-o", "out", "--format", "dicom"], "no source is DICOM"),
+    ],
+)
+def test_refused_in_one_line_and_nothing_is_written(here, capsys, argv, says):
+    from haarmony import cli
+
+    write("a.png", np.zeros((16, 20), np.uint8))
+    for name, number in (("x", 5), ("y", 6)):
+        series_in(f"both/{name}", CT, series=f"1.2.3.{number}", number=number)
+    before = sorted(os.listdir()), sorted(os.listdir("ct"))
+    assert cli.main(["fuse", *argv]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert says in err
+    assert (sorted(os.listdir()), sorted(os.listdir("ct"))) == before
