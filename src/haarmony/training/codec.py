@@ -34,7 +34,10 @@ def bring_codec(diffusion: DiffusionConfig, run: Path) -> None:
         return
     if own.exists() and not {path.name for path in own.iterdir()} <= {*FILES, "card.toml"}:
         raise FileExistsError(f"{own}: exists and is no copy of an autoencoder; name another run directory")
-    folder = weights.find(diffusion.autoencoder, weights.AutoencoderCard)
+    try:
+        folder = weights.find(diffusion.autoencoder, weights.AutoencoderCard)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"diffusion.autoencoder: {error}") from None
     card = weights.load_autoencoder(folder)
     if card.channels != diffusion.autoencoder_channels:
         raise ValueError(
