@@ -73,8 +73,10 @@ def main() -> None:
     options = parser.parse_args()
 
     if unknown := set(options.only) - set(CODECS):
-        raise SystemExit(f"no such row: {', '.join(unknown)}; choose among {', '.join(CODECS)}")
+        raise ValueError(f"no such row: {', '.join(unknown)}; choose among {', '.join(CODECS)}")
     recipe = load_recipe(options.recipe, data=options.data)
+    if not isinstance(recipe, Recipe):
+        raise ValueError(f"{options.recipe}: is of the task {recipe.task}; one of fusion is needed")
     options.out.mkdir(parents=True, exist_ok=True)
     folders = {name: options.out / name.replace(" ", "-") for name in CODECS}
     if options.autoencoder:
@@ -91,7 +93,7 @@ def main() -> None:
         if not (folders[name] / "model").exists():
             export(folders[name], folders[name] / "model")
     if missing := [name for name, folder in folders.items() if not (folder / "model").exists()]:
-        raise SystemExit(f"no table yet, {options.out} lacks: {', '.join(missing)}")
+        raise ValueError(f"no table yet, {options.out} lacks: {', '.join(missing)}")
     heads = [
         "codec",
         "numbers of 256×256",

@@ -145,6 +145,14 @@ def test_several_channels():
         (lambda chain: chain.sample(eta=2.0), "eta must be in"),
         (lambda chain: chain.sample(seed=-1), "seed must be at least 0, got -1"),
         (lambda chain: chain.encode(np.zeros((1, 1, 8, 9))), "pictures of 1×8×8, got 1×8×9"),
+        (lambda chain: chain.encode(np.full((1, 1, 8, 8), 200.0)), "they run from 200 to 200"),
+        (lambda chain: chain.encode(np.full((1, 1, 8, 8), np.nan)), "not a finite number"),
+        (lambda chain: chain.noise(0), "n must be at least 1, got 0"),
+        (lambda chain: chain.decode(chain.noise(1)[:0]), "one at least"),
+        (lambda chain: chain.decode(chain.noise(1)[:, :, :1]), "here, one at least, got"),
+        (lambda chain: chain.decode(chain.noise(1) * np.float32(np.inf)), "not a finite number"),
+        (lambda chain: chain.interpolate(*chain.noise(2), 0), "n must be at least 1, got 0"),
+        (lambda chain: chain.interpolate(chain.noise(1)[0], 0 * chain.noise(1)[0], 3), "all zero"),
     ],
 )
 def test_bad_options_are_refused(chain, call, problem):

@@ -203,7 +203,9 @@ def _run(network: InferenceSession, inputs: dict[str, np.ndarray]) -> np.ndarray
         asked = {one.name for one in network.get_inputs()}
         return np.asarray(network.run(None, {name: x for name, x in inputs.items() if name in asked})[0])
     except Exception as error:  # wrong inputs or shapes, or no memory
-        raise ValueError(f"the model cannot run on these pictures ({str(error).splitlines()[0]})") from error
+        shapes = ", ".join(str(x.shape) for x in inputs.values())
+        problem = str(error).splitlines()[0]
+        raise ValueError(f"the model cannot run on inputs of {shapes} ({problem})") from error
 
 
 def _usable_cores() -> int:

@@ -167,5 +167,6 @@ def _run(network: Callable[..., torch.Tensor], device: torch.device, *arrays: np
         try:
             return network(*(torch.from_numpy(x).to(device) for x in arrays)).cpu().numpy()
         except RuntimeError as error:  # wrong shapes, or no memory
+            shapes = ", ".join(str(x.shape) for x in arrays)
             problem = str(error).splitlines()[0]
-            raise ValueError(f"the model cannot run on these pictures ({problem})") from error
+            raise ValueError(f"the model cannot run on inputs of {shapes} ({problem})") from error

@@ -97,11 +97,15 @@ class Chain:
         return np.concatenate(pictures)
 
     def noise(self, n: int = 1, *, seed: int = 42) -> Code:
-        """The x_T that `sample` starts from."""
+        """The x_T that `sample` starts from; a ValueError for n below 1."""
+        if n < 1:
+            raise ValueError(f"n must be at least 1, got {n}")
         return _normal(_generators(seed, 0, n), self.code_shape)
 
     def decode(self, x_T: Code, *, steps: int | None = None, callback: Watch | None = None) -> Pictures:
         """The pictures whose codes are x_T: DDIM at η = 0. Arguments and errors are those of `sample`."""
+        self._check(x_T, (len(x_T), *self.code_shape))
+        x_T = x_T.astype(np.float32, copy=False)
         batches = (x_T[first : first + BATCH] for first in range(0, len(x_T), BATCH))
         return np.concatenate([self._run(batch, [], "ddim", steps, 0.0, callback) for batch in batches])
 
@@ -121,6 +125,9 @@ class Chain:
         """
         if x.shape[1:] != self.shape:
             raise ValueError(f"the model knows pictures of {_by(self.shape)}, got {_by(x.shape[1:])}")
+        self._check(x, (len(x), *self.shape))
+        if x.min() < 0 or x.max() > 1:
+            raise ValueError(f"pictures must lie in [0, 1]; they run from {x.min():g} to {x.max():g}")
         return invert(
             self._predict,
             encode_channels(self._codec, to_latent(x.astype(np.float32))),
@@ -147,8 +154,14 @@ class Chain:
         Ermon 2021, eq. 67).
 
         Raises:
-            ValueError: Codes that no one great circle joins: equal, or opposite.
+            ValueError: Codes that no one great circle joins: equal, or opposite; another shape, or n below 1.
         """
+        if n < 1:
+            raise ValueError(f"n must be at least 1, got {n}")
+        for code in (x_T1, x_T2):
+            self._check(code, self.code_shape)
+            if not code.any():
+                raise ValueError("a code must not be all zero")
         cosine = np.vdot(x_T1, x_T2) / (np.linalg.norm(x_T1) * np.linalg.norm(x_T2))
         theta = np.arccos(np.clip(cosine, -1, 1))
         if np.sin(theta) < 1e-6:
@@ -156,6 +169,13 @@ class Chain:
         w = np.linspace(0, 1, n)[:, None, None, None]
         codes = (np.sin((1 - w) * theta) * x_T1 + np.sin(w * theta) * x_T2) / np.sin(theta)
         return self.decode(codes.astype(np.float32), steps=steps)
+
+    def _check(self, x: Float[np.ndarray, "..."], shape: tuple[int, ...]) -> None:
+        """Refuse what is not so many finite numbers, with a ValueError."""
+        if x.shape != shape or 0 in shape:
+            raise ValueError(f"the model takes {_by(shape[-3:])} here, one at least, got {_by(x.shape)}")
+        if not np.isfinite(x).all():
+            raise ValueError("a value is not a finite number")
 
     def _run(
         self,

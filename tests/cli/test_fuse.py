@@ -227,8 +227,8 @@ def sha256(path: Path) -> str:
     ("name", "says"),
     [
         ("junk", "encoder.onnx: cannot be loaded"),
-        ("swapped", "the model cannot run on these pictures"),
-        ("other codec", "the model cannot run on these pictures"),
+        ("swapped", "the model cannot run on inputs of ("),
+        ("other codec", "the model cannot run on inputs of ("),
         ("huge grid", "not enough memory"),
         ("no depth", "card.toml: net: no depth of a network ('denoiser_depth')"),
         ("nested", "card.toml: not readable as TOML"),

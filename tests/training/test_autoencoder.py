@@ -292,7 +292,11 @@ def test_an_autoencoder_that_is_not_the_recipes_is_refused_before_any_step(
     for old, new, problem in (
         ("channels = 3", "channels = 5", r"autoencoder_channels = 5, but the autoencoder '.*' has 3"),
         (f'"{autoencoder.model}"', '"medical"', "the model 'medical' is not for encoding: choose a folder"),
-        (f'"{autoencoder.model}"', '"nowhere"', "unknown model 'nowhere': choose a folder that holds"),
+        (
+            f'"{autoencoder.model}"',
+            '"nowhere"',
+            "diffusion.autoencoder: unknown model 'nowhere': choose a folder that holds",
+        ),
     ):
         path.write_text(text.replace(old, new))
         with pytest.raises(ValueError, match=problem):

@@ -236,8 +236,8 @@ def test_another_denoiser_than_the_recipes_is_refused(recipe, change, problem):
     [
         ("latent_channels = 64", "latent_channels = 48", "latent_channels = 48 is not for four channels"),
         ("grid = 8", "grid = 4", "diffusion.grid = 4 is no multiple of 8, what the network needs"),
-        ("grid = 8", "grid = 8\nborder = 8", "diffusion.border is not for this task"),
-        ("grid = 8", "grid = 8\ndiagonal = true", "diffusion.diagonal is not for this task"),
+        ("grid = 8", "grid = 8\nborder = 8", "diffusion.border is for fused lumas"),
+        ("grid = 8", "grid = 8\ndiagonal = true", "diffusion.diagonal is for fused lumas"),
         ("denoiser =", "features_at = [5, 1001]\ndenoiser =", "features_at: 1001 is more than diffusion"),
         ("denoiser =", "features_at = []\ndenoiser =", "features_at: Tuple should have at least 1 item"),
         ("denoiser =", "nurse =", "denoiser: Field required"),

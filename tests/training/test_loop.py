@@ -336,3 +336,21 @@ def test_bf16_trains_the_same_run_to_within_its_precision(recipe_path, tmp_path)
     moved = max(float((exact[name] - half[name]).abs().max()) for name in exact)
     # Four steps of at most 1e-3 each: signs of near-zero gradients may differ, nothing else.
     assert 0 < moved < 8e-3
+
+
+def test_nothing_of_anothers_is_removed(recipe_path, tmp_path):
+    """Neither a run called autoencoder in a folder of runs, nor the best network of another recipe."""
+    run = tmp_path / "runs"
+    (run / "autoencoder" / "best").mkdir(parents=True)
+    (run / "autoencoder" / "best" / "model.safetensors").write_bytes(b"weights")
+    one_step(recipe_path, run)
+    assert (run / "autoencoder" / "best" / "model.safetensors").read_bytes() == b"weights"
+    other = tmp_path / "other"
+    (other / "best").mkdir(parents=True)
+    text = recipe_path.read_text(encoding="utf-8")
+    (other / "best" / "recipe.toml").write_text(
+        text.replace('name = "tiny"', 'name = "theirs"'), encoding="utf-8"
+    )
+    with pytest.raises(ValueError, match="best: is of another recipe; name another folder with --out"):
+        train(recipe_path, out=other, report=lambda line: None)
+    assert [path.name for path in other.iterdir()] == ["best"]

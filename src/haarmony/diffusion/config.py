@@ -60,6 +60,12 @@ class DiffusionConfig(BaseModel):
         self.make_schedule()  # says what is wrong with T and β here, where the file is known
         return self
 
+    def check_plain(self) -> None:
+        """Refuse, with a ValueError, what is for fused lumas alone, where colours are fused."""
+        for name in ("border", "diagonal"):
+            if getattr(self, name):
+                raise ValueError(f"diffusion.{name} is for fused lumas; colours have none")
+
     @property
     def channels(self) -> int:
         """Channels of the codec's latent, for one of the picture's."""

@@ -26,15 +26,18 @@ def bring_codec(diffusion: DiffusionConfig, run: Path) -> None:
 
     Raises:
         ValueError: There is none of that name, or it has other channels than the recipe says.
+        FileExistsError: What is in its place is no copy of an autoencoder.
         OSError: It cannot be read or written.
     """
     own = run / AUTOENCODER
-    if (run / "checkpoint").exists():
+    if (run / "checkpoint").exists() or diffusion.autoencoder is None:
         return
-    shutil.rmtree(own, ignore_errors=True)
-    if diffusion.autoencoder is None:
-        return
-    folder = weights.find(diffusion.autoencoder, weights.AutoencoderCard)
+    if own.exists() and not {path.name for path in own.iterdir()} <= {*FILES, "card.toml"}:
+        raise FileExistsError(f"{own}: exists and is no copy of an autoencoder; name another run directory")
+    try:
+        folder = weights.find(diffusion.autoencoder, weights.AutoencoderCard)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"diffusion.autoencoder: {error}") from None
     card = weights.load_autoencoder(folder)
     if card.channels != diffusion.autoencoder_channels:
         raise ValueError(

@@ -87,9 +87,7 @@ class DifFusionRecipe(PicturesRecipe):
     def _of_pairs(self) -> DifFusionRecipe:
         if self.diffusion.codec == LEARNT:
             raise ValueError(f"diffusion.codec = '{LEARNT}' is not for this task: haar or identity is")
-        for name in ("border", "diagonal"):
-            if getattr(self.diffusion, name):
-                raise ValueError(f"diffusion.{name} is not for this task, which fuses colours")
+        self.diffusion.check_plain()
         if self.shape[0] != 4:
             raise ValueError(f"net.latent_channels = {self.net.latent_channels} is not for four channels")
         if self.diffusion.grid % self.net.factor:

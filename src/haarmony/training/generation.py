@@ -278,6 +278,8 @@ def _read(paths: list[Path], recipe: PicturesRecipe) -> Picture:
     parts = [np.atleast_3d(to_unit(read_picture(path).pixels)).transpose(2, 0, 1) for path in paths]
     if len({part.shape[1:] for part in parts}) > 1:
         raise ValueError(f"{paths[0]}: its size is not that of {paths[-1]}")
+    if [len(part) for part in parts] == [1, 3]:  # Dif-Fusion reads them as R, G, B, infrared
+        raise ValueError(f"{paths[0]}: is grey and {paths[1]} in colour; name the folder in colour first")
     picture, factor, crop = np.concatenate(parts).astype(np.float32), recipe.data.reduce, recipe.data.crop
     height, width = (n // factor for n in picture.shape[1:])
     if min(height, width) < crop:

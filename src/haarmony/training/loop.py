@@ -123,6 +123,9 @@ def _open_run(run: Path, recipe: BaseRecipe, *, resume: bool) -> None:
         raise ValueError(
             f"{saved}: differs from the recipe to resume; it takes the same recipe and data folder"
         )
+    best = run / "best" / "recipe.toml"
+    if not exists and best.exists() and load_recipe(best) != recipe:
+        raise ValueError(f"{run / 'best'}: is of another recipe; name another folder with --out")
     run.mkdir(parents=True, exist_ok=True)
     settings.dump(saved, recipe)
 

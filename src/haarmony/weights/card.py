@@ -63,6 +63,7 @@ class DifFusionCard(ModelCard):
 
     graphs = ("observer", "head")
     kind: Literal["dif-fusion"]
+    coloured: Literal["first"] = Field(description="R, G and B are the network's first channels")
     features_at: tuple[PositiveInt, ...] = Field(
         min_length=1, description="the steps t that pairs are noised to, each of which has its features"
     )
@@ -71,6 +72,7 @@ class DifFusionCard(ModelCard):
     def _in_schedule(self) -> DifFusionCard:
         if (last := max(self.features_at)) > self.diffusion.timesteps:
             raise ValueError(f"features_at: {last} is more than timesteps = {self.diffusion.timesteps}")
+        self.diffusion.check_plain()
         return self
 
 
