@@ -87,7 +87,7 @@ def test_every_pair_has_its_row(tmp_path):
         "values_a": "0,255",
         "values_b": "0,255",
         **dict.fromkeys(("card_sha256", "engine", "steps", "seed", "colour", "plane", "slices"), ""),
-        **dict.fromkeys(("range_a", "range_b", "tile", "error"), ""),
+        **dict.fromkeys(("range_a", "range_b", "tile", "alignment", "error"), ""),
     }
     failed, skipped = found["p2"], found["p3"]
     assert (failed["result"], failed["out_sha256"]) == ("failed", "")

@@ -20,7 +20,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from haarmony import volumes, weights
+from haarmony import register, volumes, weights
 from haarmony.io import (
     VOLUME_ENDINGS,
     Picture,
@@ -36,6 +36,7 @@ from haarmony.io import (
     write_bytes,
 )
 from haarmony.manifest import Entry, Manifest, Settings, printable, sha256
+from haarmony.register import Transform
 from haarmony.workers import spread
 
 if TYPE_CHECKING:
@@ -174,6 +175,19 @@ class Fused:
     """What reading and fusing converted, each behind its file's name."""
     values: tuple[Range, Range]
     """The values of both sources that were black and white."""
+    transform: Transform | None = None
+    """What the second source was moved by."""
+
+    def write(self, out: Path) -> None:
+        """Write the result and, before it, the transform."""
+        if self.transform is not None:
+            self.transform.save(transform_of(out))
+        write(out, self.result)
+
+
+def transform_of(out: Path) -> Path:
+    """Where the transform of an output is saved: STEM.transform.json beside it."""
+    return out.with_name(f"{_stem(out)}.transform.json")
 
 
 def fuse_file(pair: Pair, out: Path, fuse: Fuse) -> Fused:
@@ -189,7 +203,7 @@ def fuse_file(pair: Pair, out: Path, fuse: Fuse) -> Fused:
         OSError: A file cannot be read or written.
     """
     fused = fuse_pair(pair, out, fuse)
-    write(out, fused.result)
+    fused.write(out)
     return fused
 
 
@@ -199,7 +213,10 @@ def fuse_pair(pair: Pair, out: Path, fuse: Fuse) -> Fused:
     try:
         a, b = (read(path, value_range=chosen) for path, chosen in zip((pair.a, pair.b), ranges, strict=True))
         fuse.check_fit(out, a) if isinstance(fuse, Fusing) else check_kind(out, a)
+        transform, said = None, ""
         try:
+            if isinstance(fuse, Fusing):
+                b, transform, said = fuse.align(a, b)
             fused = fitting(out, fuse(a, b))
         except ValueError as error:
             raise ValueError(f"{pair.a} with {pair.b}: {error}") from error
@@ -207,7 +224,9 @@ def fuse_pair(pair: Pair, out: Path, fuse: Fuse) -> Fused:
         raise ValueError(f"{pair.a} with {pair.b}: not enough memory for their size") from None
     told = ((pair.a, a), (pair.b, b), (out, fused))
     notes = tuple(f"{path}: {note}" for path, source in told for note in source.notes)
-    return Fused(fused, notes, (a.value_range, b.value_range))
+    if said:
+        notes = (*notes, f"{pair.b}: {said}")
+    return Fused(fused, notes, (a.value_range, b.value_range), transform)
 
 
 def fitting(out: Path, result: Picture | Volume) -> Picture | Volume:
@@ -238,6 +257,9 @@ class Fusing:
     slices: tuple[int, int] | None = None
     ranges: Ranges = (None, None)
     tile: int | None = None
+    register: str = "none"
+    transform: Transform | None = None
+    """To use instead of one that is found."""
     threads: int | None = None
     callback: Watch | None = field(default=None, compare=False)
     """As `Fuser`'s; only for work in this process."""
@@ -245,6 +267,8 @@ class Fusing:
     def check(self) -> None:
         """Load the model and refuse settings that it does not have, with `Fuser`'s errors."""
         self._fuser().check_steps(self.steps)
+        if self.register != "none" and self.transform is None:
+            register.require()
 
     def settings(self) -> Settings:
         """What the manifest holds of it; steps are the model's own where none are asked for."""
@@ -263,7 +287,12 @@ class Fusing:
             range_a=_shown(self.ranges[0], ","),
             range_b=_shown(self.ranges[1], ","),
             tile=self.tile,
+            alignment=self.register if self.transform is None else _digest(self.transform.encoded()),
         )
+
+    def align(self, a: Picture | Volume, b: Picture | Volume) -> tuple[Any, Transform | None, str]:
+        """`haarmony.register.align` by these settings."""
+        return register.align(a, b, self.register, transform=self.transform)
 
     def described(self) -> str:
         """The model and the seed, in words."""
@@ -390,6 +419,7 @@ class _Made:
     a_sha256: str = ""
     b_sha256: str = ""
     values: tuple[Range, Range] | None = None
+    transform: bytes = b""
     seconds: float = 0.0
     error: ValueError | OSError | None = None
 
@@ -425,7 +455,13 @@ def _make(fuse: Fuse, job: _Job) -> _Made:
     try:
         made = replace(made, a_sha256=sha256(job.pair.a), b_sha256=sha256(job.pair.b))
         fused = fuse_pair(job.pair, job.target, fuse)
-        made = replace(made, content=encode(job.target, fused.result), notes=fused.notes, values=fused.values)
+        made = replace(
+            made,
+            content=encode(job.target, fused.result),
+            notes=fused.notes,
+            values=fused.values,
+            transform=fused.transform.encoded() if fused.transform else b"",
+        )
     # The sources are to blame. Anything else is a mistake in the program and ends the run.
     except (ValueError, OSError) as error:
         made = replace(made, error=error)
@@ -438,9 +474,11 @@ def _land(job: _Job, made: _Made, settings: Settings, manifest: Manifest, *, ove
         return _failed(job, made, settings, manifest)
     if not overwrite and _standing(job.target) != job.stands:  # it has appeared since
         return _not_ours(job, settings, manifest)
-    entry = _entry(job, settings, made, "fused", out_sha256=hashlib.sha256(made.content).hexdigest())
+    entry = _entry(job, settings, made, "fused", out_sha256=_digest(made.content))
     try:
         manifest.add(entry)
+        if made.transform:
+            write_bytes(transform_of(job.target), made.transform)
         write_bytes(job.target, made.content)
     except OSError as error:  # a full disk's, say
         return _failed(job, replace(made, error=error), settings, manifest)
@@ -496,6 +534,10 @@ def _standing(path: Path) -> str | None:
         return None
     except OSError:
         return ""
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _shown(numbers: Range | tuple[int, int] | None, between: str) -> str:

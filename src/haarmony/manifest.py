@@ -44,6 +44,8 @@ class Settings(BaseModel):
     """As asked for; "" for what the file says."""
     range_b: str = ""
     tile: int | None = None
+    alignment: str = ""
+    """How it was aligned, or the digest of the transform that was given."""
 
 
 class Entry(Line):
@@ -71,6 +73,7 @@ class Entry(Line):
     range_a: str = ""
     range_b: str = ""
     tile: int | None = None
+    alignment: str = ""
     seconds: float = 0.0
     result: Literal["fused", "skipped", "failed"]
     """"fused": the file was made of these sources, in this run or a former one; "skipped": another stands

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from haarmony.io import Picture, Volume, check_target, read, write
+from haarmony.io import Picture, Volume, check_target, read
 from haarmony.io.dicom import Series, find_series, is_dicom, window_range
 from haarmony.io.dicom_writer import check_folder, write_dicom
-from haarmony.jobs import Fused, Fusing, Range, fitting
+from haarmony.jobs import Fused, Fusing, Range, fitting, transform_of
 
 
 def concerns(a: Path, b: Path) -> bool:
@@ -70,25 +70,34 @@ def fuse_series(
         try:
             if not as_dicom:
                 fuse.check_fit(out, volumes[0])
-            fused = fuse(volumes[0], volumes[1])
+            moved, transform, said = fuse.align(volumes[0], volumes[1])
+            fused = fuse(volumes[0], moved)
         except ValueError as error:
             raise ValueError(f"{a} with {b}: {error}") from error
     except MemoryError:
         raise ValueError(f"{a} with {b}: not enough memory for their size") from None
-    if as_dicom:
-        write_dicom(
-            out,
-            fused,
-            references=found,
-            description=fuse.described(),
-            keep_identity=keep_identity,
-            overwrite=overwrite,
-        )
-    else:
-        write(out, fitting(out, fused), overwrite=overwrite)
     told = ((a, volumes[0]), (b, volumes[1]), (out, fused))
-    notes = tuple(f"{path}: {note}" for path, volume in told for note in volume.notes)
-    return Fused(fused, notes, (volumes[0].value_range, volumes[1].value_range))
+    notes = [f"{path}: {note}" for path, volume in told for note in volume.notes]
+    done = Fused(
+        fused if as_dicom else fitting(out, fused),
+        (*notes, *([f"{b}: {said}"] if said else [])),
+        (volumes[0].value_range, volumes[1].value_range),
+        transform,
+    )
+    if not as_dicom:
+        done.write(out)
+        return done
+    if transform is not None:
+        transform.save(transform_of(out))
+    write_dicom(
+        out,
+        fused,
+        references=found,
+        description=fuse.described(),
+        keep_identity=keep_identity,
+        overwrite=overwrite,
+    )
+    return done
 
 
 def _found(path: Path, wanted: str | None) -> Series | None:

@@ -47,7 +47,7 @@ def aligned(
         ValueError: Slices that are not there, or volumes that do not overlap.
     """
     axis = _crossing(a, plane)
-    matrix = np.linalg.solve(_to_mm(b), _to_mm(a))
+    matrix = np.linalg.solve(to_mm(b), to_mm(a))
     if not _overlap(a.shape, b.shape, matrix):
         raise ValueError("the volumes do not overlap by their affines; align them or correct their headers")
     if slices is not None:
@@ -171,7 +171,8 @@ def _crossing(volume: Volume, plane: str) -> int:
     return int(np.flatnonzero(io_orientation(volume.affine)[:, 0] == world)[0])
 
 
-def _to_mm(volume: Volume) -> np.ndarray:
+def to_mm(volume: Volume) -> Float[np.ndarray, "4 4"]:
+    """The affine in mm, whatever unit the volume has."""
     return np.diag([*[MILLIMETRES[volume.unit]] * 3, 1.0]) @ volume.affine
 
 

@@ -27,6 +27,7 @@ from haarmony.cli.train import export, train
 REFUSED, INTERRUPTED = 2, 130
 EXTRAS = {
     "cluster": ("ray",),
+    "register": ("SimpleITK",),
     "report": ("jinja2", "matplotlib", "pandas"),
     "train": ("accelerate", "einops", "onnx", "onnxscript", "safetensors", "tensorboard", "tomli_w", "torch"),
 }

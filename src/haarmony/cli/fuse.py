@@ -18,6 +18,7 @@ from haarmony.cli.messages import describe, followed, say, unpaired, with_bar
 
 if TYPE_CHECKING:
     from haarmony.jobs import Outcome, Pairs
+    from haarmony.register import Transform
 
 
 class Colour(str, Enum):
@@ -43,6 +44,15 @@ class Format(str, Enum):
 
     FILE = "file"
     DICOM = "dicom"
+
+
+class Registration(str, Enum):
+    """How the second source is aligned."""
+
+    NONE = "none"
+    RIGID = "rigid"
+    AFFINE = "affine"
+    AUTO = "auto"
 
 
 class EngineName(str, Enum):
@@ -118,6 +128,18 @@ def fuse(
     keep_identity: Annotated[
         bool, typer.Option("--keep-identity", help="Copy patient and study to a DICOM series.")
     ] = False,
+    register: Annotated[
+        Registration,
+        typer.Option(
+            help="Align B to A by mutual information (extra 'register'); auto: where it seems misaligned."
+        ),
+    ] = Registration.NONE,
+    transform: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Align B by a transform that a former run saved beside its output."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but problems.")] = False,
 ) -> None:
@@ -141,6 +163,9 @@ def fuse(
             )
         jobs.check(a, b, out, overwrite=overwrite)
     found = jobs.pairs(a, b) if a.is_dir() and not dicom else None
+    moving = register is not Registration.NONE or transform is not None
+    if found is None and moving and (saved := jobs.transform_of(out)).exists() and not overwrite:
+        raise FileExistsError(f"{saved}: exists already; --overwrite replaces it")
     several, threads = _shared(found, engine, workers, ray)
     fusing = jobs.Fusing(
         model,
@@ -152,6 +177,8 @@ def fuse(
         slices=chosen,
         ranges=ranges,
         tile=tile,
+        register=register.value,
+        transform=_transform(transform, register),
         threads=threads,
     )
     fusing.check()
@@ -212,6 +239,16 @@ def _shared(
         return 1, 1
     several = worth(len(found.pairs), workers=workers, per_worker=PER_WORKER)
     return several, max(1, cores() // several)
+
+
+def _transform(path: Path | None, register: Registration) -> Transform | None:
+    if path is None:
+        return None
+    from haarmony.register import Transform
+
+    if register is not Registration.NONE:
+        raise ValueError("--transform and --register: give one of them")
+    return Transform.load(path)
 
 
 def _range(option: str, text: str | None) -> tuple[float, float] | None:

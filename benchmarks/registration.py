@@ -1,0 +1,94 @@
+"""Measure alignment: pairs moved on purpose, how near they are brought back, and whether that is noticed.
+
+    python benchmarks/registration.py DATA [--sets harvard/CT-MRI,…] [-n 40] [--shift 15] [--turn 8]
+
+DATA holds the folders and the splits.json that the recipes name. The second source of every validation pair
+is moved by a shift of up to 15 pixels and a turn of up to 8°, then found again by `haarmony.register.find`.
+The error is the mean distance, over the head (where the first source is not black), between where things are
+put and where they belong. Belonging has two meanings, since the pairs were aligned by others before:
+
+    from the pose found    that of the pair as it came, which `find` is asked for, too: what moving it cost
+    from the pair as it came    its makers' alignment taken for the truth
+
+`look` is asked about each pair as it came (a false alarm where it says anything) and moved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from haarmony import register
+from haarmony.cli import answer
+from haarmony.colour import to_luma
+from haarmony.io import Picture, read_picture, to_unit
+
+SETS = "harvard/CT-MRI,harvard/PET-MRI,harvard/SPECT-MRI"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--sets", default=SETS)
+    parser.add_argument("-n", "--number", type=int, default=40, help="pairs of a set, evenly chosen")
+    parser.add_argument("--shift", type=float, default=15, help="pixels, at most")
+    parser.add_argument("--turn", type=float, default=8, help="degrees, at most")
+    parser.add_argument("--kind", choices=("rigid", "affine"), default="rigid")
+    parser.add_argument("--seed", type=int, default=42)
+    options = parser.parse_args()
+
+    print("| pairs | from the pose found | nine of ten | from the pair as it came | noticed | false alarms |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for name in options.sets.split(","):
+        rng, rows = np.random.default_rng(options.seed), []
+        for a, b in pairs(options.data, name, options.number):
+            centre = (np.array(a.pixels.shape[:2]) - 1) / 2
+            length, towards = options.shift * rng.random() ** 0.5, rng.uniform(0, 2 * np.pi)
+            shift = length * np.array([np.cos(towards), np.sin(towards)])
+            moved_by = register.turned(centre, rng.uniform(-options.turn, options.turn), shift)
+            by = register.Transform(moved_by, centre, "rigid", 1.0, 1.0)
+            moved = register.apply(b, by)
+            unmoved, found = (register.find(a, x, options.kind).matrix for x in (b, moved))
+            head = np.argwhere(to_luma(to_unit(a.pixels)) > 0.05)[::7]
+            rows.append(
+                (
+                    apart(by.matrix @ found, unmoved, head),
+                    apart(by.matrix @ found, np.eye(3), head),
+                    register.look(a, moved) is not None,
+                    register.look(a, b) is not None,
+                )
+            )
+        to_found, to_given, noticed, alarms = np.array(rows, float).T
+        print(
+            f"| {name}, {len(rows)} | {np.median(to_found):.2f} px | {np.quantile(to_found, 0.9):.2f} px "
+            f"| {np.median(to_given):.2f} px | {noticed.mean():.0%} | {alarms.mean():.0%} |",
+            flush=True,
+        )
+
+
+def pairs(data: Path, name: str, number: int) -> list[tuple[Picture, Picture]]:
+    """Validation pairs of a set, the visible or MRI first; evenly chosen."""
+    split = json.loads((data / "splits.json").read_text())[name]["val"]
+    first, second = sorted((path.name for path in (data / name).iterdir() if path.is_dir()), key=order)
+    chosen = [split[i] for i in np.unique(np.linspace(0, len(split) - 1, number).astype(int))]
+    return [
+        tuple(read_picture(next((data / name / of).glob(f"{stem}.*"))) for of in (first, second))
+        for stem in chosen
+    ]
+
+
+def order(folder: str) -> bool:
+    return folder not in ("MRI", "visible")
+
+
+def apart(x: np.ndarray, y: np.ndarray, points: np.ndarray) -> float:
+    """Mean distance between where two matrices put the points."""
+    return float(np.linalg.norm((points @ (x - y)[:2, :2].T) + (x - y)[:2, 2], axis=1).mean())
+
+
+if __name__ == "__main__":
+    sys.exit(answer(main))

@@ -1,0 +1,487 @@
+"""Alignment: where the second source shows what the first one does, found by mutual information.
+
+A `Transform` T looks the second source up at T x for what the first has at x: rows and columns of pictures,
+in pixels; x, y, z of volumes, in the scanner's frame (RAS+), in mm. What is maximised over T is
+
+    NMI = (H(a) + H(b)) / H(a, b),        1 (nothing in common) to 2 (each follows from the other),
+
+where both overlap (Studholme, Hill and Hawkes 1999, doi:10.1016/S0031-3203(98)00091-0). `find` tries a few
+hundred poses of small pictures, then lets SimpleITK (extra `register`) climb from the best one by Mattes'
+mutual information. `look` stops after the first part: it says whether a pair seems misaligned at all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from haarmony import volumes
+from haarmony.colour import to_luma
+from haarmony.io import Picture, Volume, replacing, to_unit
+
+KINDS = ("none", "rigid", "affine", "auto")
+
+SMALL = 64
+"""Longest side of the pictures that poses are tried on."""
+TURNS = (-10.0, -5.0, 0.0, 5.0, 10.0)
+"""Degrees that are tried."""
+REACH = 6
+"""Pixels of the small pictures that are tried in each direction: a tenth of the longest side."""
+LEVELS = 16
+"""Grey levels of the small pictures: more have too few pixels each."""
+SAMPLES, SEED = 100_000, 42
+"""Voxels of a volume that its mutual information is estimated from, and which."""
+GAIN = 0.1
+"""By what share NMI − 1 has to be larger elsewhere before a pair counts as misaligned."""
+AWAY = 1.5
+"""Pixels of the small pictures that things have to move by for that, a quarter of the side off the centre."""
+
+
+@dataclass(frozen=True, eq=False)
+class Transform:
+    """Where to look up the second source.
+
+    Attributes:
+        matrix: (3, 3) for pictures, of (row, column, 1) in pixels; (4, 4) for volumes, of (x, y, z, 1) in mm.
+        centre: (2,) or (3,), the first source's centre, at which `shift` is measured.
+        kind: How it was found: "rigid", "affine", or "pose" by `look`.
+        before: NMI of the pair as it came.
+        after: NMI with the second source looked up by `matrix`.
+    """
+
+    matrix: np.ndarray
+    centre: np.ndarray
+    kind: str
+    before: float
+    after: float
+
+    @property
+    def unit(self) -> str:
+        """Of lengths: "px" or "mm"."""
+        return "px" if len(self.matrix) == 3 else "mm"
+
+    @cached_property
+    def shift(self) -> float:
+        """How far the centre of the first source lies from its place in the second, in `unit`."""
+        return float(np.linalg.norm(self.matrix[:-1, :-1] @ self.centre + self.matrix[:-1, -1] - self.centre))
+
+    @cached_property
+    def turn(self) -> float:
+        """Degrees that it turns by: of the rotation nearest to `matrix`."""
+        u, _, v = np.linalg.svd(self.matrix[:-1, :-1])
+        trace = float(np.trace(u @ v))
+        cosine = trace / 2 if len(self.matrix) == 3 else (trace - 1) / 2
+        return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
+    def described(self) -> str:
+        """Shift, turn and both NMI, in words."""
+        moved = f"by {self.shift:.1f} {self.unit} and {self.turn:.1f}°"
+        return f"{moved}, normalised mutual information {self.before:.4f} → {self.after:.4f}"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as JSON, whole or not at all.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        with replacing(Path(path)) as file:
+            file.write(self.encoded())
+
+    def encoded(self) -> bytes:
+        """What `save` writes."""
+        content = {
+            "haarmony": "transform",
+            "unit": self.unit,
+            "kind": self.kind,
+            "matrix": self.matrix.tolist(),
+            "centre": self.centre.tolist(),
+            "nmi_before": self.before,
+            "nmi_after": self.after,
+        }
+        return (json.dumps(content, indent=1) + "\n").encode()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Transform:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: It is no such file; the message names it.
+            OSError: It cannot be read.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            matrix, centre = (np.array(content[key], np.float64) for key in ("matrix", "centre"))
+            size = {"px": 3, "mm": 4}[content["unit"]]
+            if matrix.shape != (size, size) or centre.shape != (size - 1,):
+                raise ValueError("its matrix or its centre has another size")
+            if not (np.isfinite(matrix).all() and np.isfinite(centre).all()):
+                raise ValueError("its matrix or its centre is not finite")
+            if abs(np.linalg.det(matrix)) < 1e-6 or (matrix[-1] != [*[0] * (size - 1), 1]).any():
+                raise ValueError("its matrix cannot be inverted or is not affine")
+            return cls(
+                matrix,
+                centre,
+                str(content["kind"]),
+                float(content["nmi_before"]),
+                float(content["nmi_after"]),
+            )
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ValueError(f"{path}: is no transform that haarmony saved ({error})") from None
+
+
+def require() -> None:
+    """Raise `ModuleNotFoundError` where SimpleITK is not installed, before any work is spent."""
+    _sitk()
+
+
+def _sitk() -> Any:
+    return importlib.import_module("SimpleITK")  # whose calls have no types
+
+
+def align(
+    a: Picture | Volume, b: Picture | Volume, how: str = "auto", *, transform: Transform | None = None
+) -> tuple[Picture | Volume, Transform | None, str]:
+    """The second source in the first one's place, or what seems wrong with where it is.
+
+    Args:
+        a: First source.
+        b: Second source, as for `find`.
+        how: One of `KINDS`: "auto" aligns rigidly what `look` finds misaligned; "none" only says so. What
+            `find` finds is applied where it raises NMI.
+        transform: One to use instead.
+
+    Returns:
+        The second source, the transform that was applied, and in words what was done or should be; "" where
+        there is nothing to say.
+
+    Raises:
+        ValueError: As for `find`, `look` and `apply`.
+        ModuleNotFoundError: SimpleITK is needed and not installed.
+    """
+    if how not in KINDS:
+        raise ValueError(f"unknown registration {how!r}; it is one of {', '.join(KINDS)}")
+    if transform is not None:
+        return apply(b, transform), transform, f"moved {transform.described()}, as saved"
+    seen = look(a, b) if how in ("none", "auto") else None
+    if how == "none" and seen is not None:
+        return b, None, f"the pair seems misaligned, {seen.described()}; --register rigid aligns it"
+    if how == "none" or (how == "auto" and seen is None):
+        return b, None, "seems aligned, so it stays" if how == "auto" else ""
+    found = find(a, b, "affine" if how == "affine" else "rigid")
+    if found.after <= found.before:
+        return b, None, f"stays, since nothing better was found than how it lies ({found.described()})"
+    return apply(b, found), found, f"moved {found.described()}"
+
+
+def find(a: Picture | Volume, b: Picture | Volume, kind: str = "rigid") -> Transform:
+    """Where `b` shows what `a` does.
+
+    Args:
+        a: First source, whose place stays.
+        b: Second source: a picture of the same size, or a volume that overlaps `a` by its affine.
+        kind: "rigid": shift and rotation; "affine": scale and shear, too.
+
+    Returns:
+        The transform; the same pair gives the same one on the same machine.
+
+    Raises:
+        ValueError: Sizes differ, volumes do not overlap or are sheared, or `kind` is unknown.
+        ModuleNotFoundError: SimpleITK is not installed.
+    """
+    if kind not in ("rigid", "affine"):
+        raise ValueError(f"unknown registration {kind!r}; it is one of {', '.join(KINDS)}")
+    if isinstance(a, Volume) and isinstance(b, Volume):
+        return _find_volume(a, b, kind)
+    x, y = _lumas(a, b)
+    pose = _pose(x, y)
+    start = _swapped(pose.matrix)
+    matrix = _climb(_image(x), _image(y), kind, start, shrinks=_shrinks(max(x.shape), SMALL))
+    return _judged(x, y, _swapped(matrix), pose.centre, kind)
+
+
+def look(a: Picture | Volume, b: Picture | Volume) -> Transform | None:
+    """Whether a pair seems misaligned: where a coarse search finds it to lie, None where nothing speaks.
+
+    Args:
+        a: First source.
+        b: Second source, as for `find`. Of volumes the slice in the middle is looked at.
+
+    Returns:
+        A shift and a turn in the plane, in pixels, as well as pictures of 64 pixels show them. Measured by
+        benchmarks/registration.py: how often it finds what was moved, and how often it is wrong.
+
+    Raises:
+        ValueError: Sizes differ, or volumes do not overlap.
+    """
+    if isinstance(a, Volume) and isinstance(b, Volume):
+        plane = volumes.plane_of(a)
+        middle = volumes.count(a, plane) // 2
+        a, b = volumes.aligned(a, b, plane=plane, slices=(middle, middle + 1))
+        a, b = volumes.as_picture(a), volumes.as_picture(b)
+    x, y = _lumas(a, b)
+    found = _pose(x, y)
+    side = max(x.shape)
+    away = np.hypot(found.shift, np.radians(found.turn) * side / 4) * SMALL / side
+    if away < AWAY or found.after - 1 < (1 + GAIN) * (found.before - 1):
+        return None
+    # At the rim of what was tried there is a slope, but no summit: pairs with little in common have those.
+    return None if found.shift * SMALL / side > REACH - 1 else found
+
+
+def apply(b: Picture | Volume, transform: Transform) -> Picture | Volume:
+    """The second source in the first one's place.
+
+    Args:
+        b: A picture, which is resampled (linearly; 0 where it has nothing); or a volume, whose affine is
+            changed: it is resampled once, when it is fused.
+        transform: As `find` gives it.
+
+    Raises:
+        ValueError: The transform is a picture's and `b` a volume, or the other way round.
+    """
+    if isinstance(b, Volume) != (transform.unit == "mm"):
+        what = ("a volume", "pictures") if isinstance(b, Volume) else ("a picture", "volumes")
+        raise ValueError(f"the transform is for {what[1]}, the second source is {what[0]}")
+    if isinstance(b, Volume):
+        scale = np.diag([*[volumes.MILLIMETRES[b.unit]] * 3, 1.0])
+        moved = np.linalg.inv(scale) @ np.linalg.inv(transform.matrix) @ scale @ b.affine
+        return replace(b, affine=moved)
+    return replace(b, pixels=_resampled(to_unit(b.pixels), transform.matrix))
+
+
+def _lumas(a: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(a, Volume) or isinstance(b, Volume):
+        raise ValueError("one source is a volume, the other a picture; give two of a kind")
+    x, y = (to_luma(to_unit(picture.pixels)) for picture in (a, b))
+    if x.shape != y.shape:
+        sizes = " and ".join(f"{h}×{w}" for h, w in (x.shape, y.shape))
+        raise ValueError(f"pictures of different sizes ({sizes}); bring them to one size")
+    return x, y
+
+
+def _resampled(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Float pixels looked up by a matrix, linearly; 0 beyond the edges."""
+    from PIL import Image
+
+    inner, size = _swapped(matrix), pixels.shape[1::-1]
+    inner[:2, 2] += (1 - inner[:2, :2].sum(1)) / 2  # Pillow counts from a pixel's corner
+    channels = np.moveaxis(pixels, 2, 0) if pixels.ndim == 3 else pixels[None]
+    moved = [
+        Image.fromarray(np.ascontiguousarray(x, np.float32)).transform(
+            size, Image.Transform.AFFINE, inner[:2].ravel().tolist(), Image.Resampling.BILINEAR
+        )
+        for x in channels
+    ]
+    return np.stack([np.asarray(x) for x in moved], axis=-1) if pixels.ndim == 3 else np.asarray(moved[0])
+
+
+def _pose(x: np.ndarray, y: np.ndarray) -> Transform:
+    """The best of a few hundred shifts and turns of small pictures, then of finer ones around it."""
+    factor = max(1, -(-max(x.shape) // SMALL))
+    a, b = _levels(_small(x, factor)), _small(y, factor)
+    low, high = float(b.min()), float(b.max())
+    centre, nowhere = (np.array(a.shape) - 1) / 2, np.zeros(2)
+
+    def moved(turn: float, shift: np.ndarray) -> np.ndarray:
+        return _levels(_resampled(b, turned(centre, turn, shift)), low, high)
+
+    reach = min(REACH, min(a.shape) // 4)
+    steps = range(-reach, reach + 1, 2)
+    # Of poses that are as good, the one that moves less.
+    tried = []
+    for turn in TURNS:
+        rotated = moved(turn, nowhere)
+        for row in steps:
+            for column in steps:
+                here, there = _cuts(a.shape, row, column)
+                least = -abs(turn) - abs(row) - abs(column)
+                tried.append((_nmi(a[here], rotated[there]), least, turn, row, column))
+    best, _, turn, row, column = max(tried)
+    still, shift = _nmi(a, moved(0.0, nowhere)), _rotation(turn) @ (row, column)
+    for by in (1.0, 0.5):
+        around = []
+        for more in (-2.5 * by, 0.0, 2.5 * by):
+            for r in (-by, 0.0, by):
+                for c in (-by, 0.0, by):
+                    pose = turn + more, shift + np.array([r, c])
+                    around.append((_nmi(a, moved(*pose)), -abs(more) - abs(r) - abs(c), pose))
+        best, _, (turn, shift) = max(around, key=lambda one: one[:2])
+    scale = np.diag([factor, factor, 1.0])
+    scale[:2, 2] = (factor - 1) / 2  # the middle of a small picture's first pixel
+    matrix = scale @ turned(centre, turn, shift) @ np.linalg.inv(scale)
+    if best <= still:
+        matrix, best = np.eye(3), still
+    return Transform(matrix, (np.array(x.shape) - 1) / 2, "pose", still, best)
+
+
+def _cuts(shape: tuple[int, ...], row: int, column: int) -> tuple[Any, Any]:
+    """What two pictures share, of which the second is moved by whole pixels, in each of them."""
+    spans = [(max(0, -by), n - max(0, by)) for by, n in zip((row, column), shape, strict=True)]
+    here = tuple(slice(first, last) for first, last in spans)
+    there = tuple(
+        slice(first + by, last + by) for (first, last), by in zip(spans, (row, column), strict=True)
+    )
+    return here, there
+
+
+def _small(x: np.ndarray, factor: int) -> np.ndarray:
+    """Means of blocks of factor × factor; what is left over at the ends is cut."""
+    height, width = (n // factor for n in x.shape)
+    blocks = x[: height * factor, : width * factor].reshape(height, factor, width, factor)
+    return blocks.mean((1, 3), dtype=np.float32)
+
+
+def _rotation(turn: float) -> np.ndarray:
+    angle = np.radians(turn)
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def turned(centre: np.ndarray, turn: float, shift: np.ndarray) -> np.ndarray:
+    """R (x − centre) + centre + shift as a matrix (3, 3), of (row, column, 1); `turn` in degrees."""
+    matrix = np.eye(3)
+    matrix[:2, :2] = _rotation(turn)
+    matrix[:2, 2] = centre - matrix[:2, :2] @ centre + shift
+    return matrix
+
+
+def _levels(x: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
+    """Grey levels 0 to LEVELS − 1 of the values between two, by default all that there are."""
+    low = float(x.min()) if low is None else low
+    high = float(x.max()) if high is None else high
+    return np.clip((x - low) * (LEVELS / max(high - low, 1e-6)), 0, LEVELS - 1).astype(np.int64)
+
+
+def _nmi(x: np.ndarray, y: np.ndarray) -> float:
+    joint = np.bincount((x * LEVELS + y).ravel(), minlength=LEVELS**2).reshape(LEVELS, LEVELS)
+    # H = log2 N − Σ n log2 n / N
+    both, first, second = (
+        np.log2(x.size) - (n * np.log2(np.maximum(n, 1))).sum() / x.size
+        for n in (joint, joint.sum(1), joint.sum(0))
+    )
+    return float((first + second) / both) if both > 0 else 1.0
+
+
+def _judged(x: np.ndarray, y: np.ndarray, matrix: np.ndarray, centre: np.ndarray, kind: str) -> Transform:
+    """The transform with its NMI where both have something, and without it the same."""
+    inside = _resampled(np.ones_like(y), matrix) > 0.5
+    low, high = float(y.min()), float(y.max())
+    a = _levels(x)
+    before, after = (
+        _nmi(a[there], _levels(moved[there], low, high))
+        for moved, there in ((y, np.ones_like(inside)), (_resampled(y, matrix), inside))
+    )
+    return Transform(matrix, centre, kind, before, after)
+
+
+def _find_volume(a: Volume, b: Volume, kind: str) -> Transform:
+    """In the scanner's frame, turned from RAS to the LPS that SimpleITK counts in."""
+    a, b = _grey(a), _grey(b)
+    step = max(1, max(a.shape) // 128)
+    thinned = a.affine @ np.diag([step, step, step, 1.0])
+    thin = replace(a, voxels=a.voxels[::step, ::step, ::step], affine=thinned)
+    before = _agreement(thin, b)  # refuses volumes that do not overlap, before any work
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    start = np.eye(4)
+    matrix = (
+        flip @ _climb(_placed(a), _placed(b), kind, start, shrinks=_shrinks(max(a.shape), SMALL // 2)) @ flip
+    )
+    centre = (volumes.to_mm(a) @ [*((np.array(a.shape) - 1) / 2), 1])[:3]
+    found = Transform(matrix, centre, kind, before, before)
+    return replace(found, after=_agreement(thin, apply(b, found)))
+
+
+def _grey(volume: Volume) -> Volume:
+    if volume.voxels.ndim == 3:
+        return volume
+    slices = [to_luma(to_unit(volume.voxels[:, :, k])) for k in range(volume.shape[2])]
+    return replace(volume, voxels=np.stack(slices, axis=2).astype(np.float32))
+
+
+def _agreement(a: Volume, b: Any) -> float:
+    """NMI of two volumes where they overlap, on the first one's grid."""
+    everywhere = replace(b, voxels=np.full(b.shape, 255, np.uint8))
+    x, y, inside = a, volumes.aligned(a, b)[1], volumes.aligned(a, everywhere)[1]
+    there = to_unit(inside.voxels) > 0.5
+    return _nmi(_levels(to_unit(x.voxels), 0.0, 1.0)[there], _levels(to_unit(y.voxels), 0.0, 1.0)[there])
+
+
+def _placed(volume: Volume) -> Any:
+    """The volume as SimpleITK has it: (k, j, i), with origin, spacing and directions in LPS."""
+    sitk = _sitk()
+
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volumes.to_mm(volume)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    directions = affine[:3, :3] / spacing
+    if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-3):
+        raise ValueError(
+            "a sheared volume (a tilted gantry) cannot be registered; resample it straight first"
+        )
+    image = sitk.GetImageFromArray(np.ascontiguousarray(to_unit(volume.voxels).transpose(2, 1, 0)))
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    image.SetDirection(directions.ravel().tolist())
+    return image
+
+
+def _image(x: np.ndarray) -> Any:
+    sitk = _sitk()
+
+    return sitk.GetImageFromArray(np.ascontiguousarray(x, np.float32))
+
+
+def _shrinks(longest: int, coarsest: int) -> list[int]:
+    """By what to shrink, coarse to fine: from about `coarsest` pixels or voxels to four times as many."""
+    coarse = max(1, longest // coarsest)
+    return sorted({max(1, coarse // n) for n in (1, 2, 4)}, reverse=True)
+
+
+def _swapped(matrix: np.ndarray) -> np.ndarray:
+    """From (row, column) to SimpleITK's (x, y), or back."""
+    swap = np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]])
+    return swap @ matrix @ swap
+
+
+def _climb(fixed: Any, moving: Any, kind: str, start: np.ndarray, *, shrinks: list[int]) -> np.ndarray:
+    """From a matrix to the nearest maximum of mutual information, coarse to fine; rigid, then affine."""
+    sitk = _sitk()
+
+    dimension = fixed.GetDimension()
+    centre = fixed.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in fixed.GetSize()])
+    # Mutual information grows where less overlaps. So that all overlaps, the edges go on.
+    margin = [n // 4 for n in moving.GetSize()]
+    moving, matrix = sitk.ZeroFluxNeumannPad(moving, margin, margin), start
+    for stage in ("rigid", "affine") if kind == "affine" else ("rigid",):
+        rigid = sitk.Euler2DTransform() if dimension == 2 else sitk.Euler3DTransform()
+        transform = rigid if stage == "rigid" else sitk.AffineTransform(dimension)
+        transform.SetCenter(centre)
+        transform.SetMatrix(matrix[:-1, :-1].ravel().tolist())
+        at = matrix @ [*centre, 1]
+        transform.SetTranslation((at[:-1] - centre).tolist())
+        method = sitk.ImageRegistrationMethod()
+        method.SetNumberOfThreads(1)  # so that sums are made in one order
+        method.SetMetricAsMattesMutualInformation(32)
+        method.SetMetricSamplingStrategy(method.NONE if dimension == 2 else method.REGULAR)
+        if dimension == 3:
+            voxels = [fixed.GetNumberOfPixels() / shrink**3 for shrink in shrinks]
+            method.SetMetricSamplingPercentagePerLevel([min(1.0, SAMPLES / n) for n in voxels], SEED)
+        method.SetInterpolator(sitk.sitkLinear)
+        method.SetOptimizerAsRegularStepGradientDescent(
+            learningRate=1.0, minStep=1e-3, numberOfIterations=200, gradientMagnitudeTolerance=1e-8
+        )
+        method.SetOptimizerScalesFromPhysicalShift()
+        method.SetShrinkFactorsPerLevel(shrinks)
+        method.SetSmoothingSigmasPerLevel([float(shrink) for shrink in shrinks])
+        method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
+        method.SetInitialTransform(transform, inPlace=True)
+        method.Execute(fixed, moving)
+        matrix = np.eye(dimension + 1)
+        matrix[:-1, :-1] = np.reshape(transform.GetMatrix(), (dimension, dimension))
+        matrix[:-1, -1] = np.array(transform.GetTranslation()) + centre - matrix[:-1, :-1] @ centre
+    return matrix
