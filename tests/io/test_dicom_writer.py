@@ -258,3 +258,14 @@ def test_two_processes_do_not_write_the_same_folder(tmp_path, sources):
     finally:
         os.close(handle)
     assert (tmp_path / "out.part").is_dir()
+
+
+def test_a_series_put_aside_by_a_killed_process_comes_back(tmp_path, sources):
+    out = tmp_path / "out"
+    write_dicom(out, sources[0].read(), references=sources)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    out.rename(tmp_path / "out.old.part")  # what a kill between both renames leaves
+    with pytest.raises(FileExistsError, match="out: exists already"):
+        check_folder(out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert not (tmp_path / "out.old.part").exists()

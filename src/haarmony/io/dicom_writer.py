@@ -306,7 +306,7 @@ def _whole_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
     It is called FOLDER.part meanwhile and is locked, so that what a process that is no more left is removed.
     """
     check_folder(folder, overwrite=overwrite)
-    part, old = folder.with_name(f"{folder.name}.part"), folder.with_name(f"{folder.name}.old.part")
+    part, old = folder.with_name(f"{folder.name}.part"), _old(folder)
     with _locked(part):
         try:
             yield part
@@ -325,11 +325,15 @@ def _whole_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
 def check_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Refuse a place that `write_dicom` could not write to, before any work is spent on it.
 
+    A series that a killed process had just put aside for its own is first put back.
+
     Raises:
         OSError: It is a file, its own folder is missing or closed, or it is a folder that is not empty and
             may not be replaced, because `overwrite` is false or it holds more than DICOM files.
     """
     folder = Path(folder)
+    if _old(folder).is_dir() and not os.path.lexists(folder):
+        _old(folder).rename(folder)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise NotADirectoryError(f"{folder}: is no folder; a DICOM series needs a folder of its own")
     if not folder.parent.is_dir():
@@ -342,6 +346,10 @@ def check_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> 
         others = [path.name for path in folder.iterdir() if path.suffix != ".dcm" or not path.is_file()]
         if others:
             raise FileExistsError(f"{folder}: holds {others[0]} beside DICOM files; choose another folder")
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.old.part")
 
 
 @contextmanager
