@@ -98,7 +98,7 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = True) -> Non
         raise ValueError(f"{path}: cannot write {kind}; end the name in {', '.join(raster.ENCODERS)}")
     check_place(path)
     if os.path.lexists(path) and not overwrite:  # also a link that leads nowhere
-        raise FileExistsError(f"{path}: exists already; allow overwriting it or choose another name")
+        raise FileExistsError(f"{path}: exists already; --overwrite (in Python overwrite=True) replaces it")
 
 
 def write(
