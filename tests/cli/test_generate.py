@@ -81,7 +81,7 @@ def test_what_exists_stays(generate):
     code, _, err = generate("-o", "grid.png", "--steps", "1")
     assert (code, err) == (
         2,
-        ["haarmony: grid.png: exists already; allow overwriting it or choose another name"],
+        ["haarmony: grid.png: exists already; --overwrite (in Python overwrite=True) replaces it"],
     )
     assert Path("grid.png").read_text() == "mine"
     assert generate("-o", "grid.png", "--steps", "1", "--overwrite")[0] == 0

@@ -175,7 +175,7 @@ def test_an_existing_file_is_kept_unless_overwriting_is_allowed(tmp_path):
     path = tmp_path / "f.png"
     path.write_bytes(OLD)
     message = refused(FileExistsError, path, overwrite=False)
-    assert message == f"{path}: exists already; allow overwriting it or choose another name"
+    assert message == f"{path}: exists already; --overwrite (in Python overwrite=True) replaces it"
     assert path.read_bytes() == OLD
     with pytest.raises(FileExistsError):
         check_target(path, overwrite=False)

@@ -140,7 +140,7 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = True) -> Non
         raise ValueError(f"{path}: cannot write {kind}; end the name in {endings}")
     check_place(path)
     if os.path.lexists(path) and not overwrite:  # also a link that leads nowhere
-        raise FileExistsError(f"{path}: exists already; allow overwriting it or choose another name")
+        raise FileExistsError(f"{path}: exists already; --overwrite (in Python overwrite=True) replaces it")
 
 
 def check_kind(path: str | os.PathLike[str], content: object) -> None:
