@@ -101,8 +101,9 @@ def test_stochastic_samplers_have_the_whole_pictures_noise_too(fuser, pair):
     a, b = (x[:192, :320] for x in pair)
     whole = fuse_luma(fuser._engine, config, a, b, steps=3)
     tiled = fuse_luma(fuser._engine, config, a, b, steps=3, tile=160)
+    other = fuse_luma(fuser._engine, config, a, b, steps=3, seed=1)
     assert np.percentile(np.abs(tiled - whole), 99.9) <= BOUND
-    assert np.abs(fuse_luma(fuser._engine, config, a, b, steps=3, seed=1) - whole).max() > 2 * BOUND
+    assert np.abs(tiled - whole).mean() < np.abs(other - whole).mean() / 20  # else its noise is another's
 
 
 def test_torch_tiles_alike(pair):
