@@ -7,11 +7,12 @@ neighbouring slices and mean |Δx| that of neighbouring pixels within one, the f
 
     (mean |Δz| / mean |Δx| of the fused volume) / (the same of the sources' pixel-wise maximum),
 
-of lumas: 1 where the fused volume changes along z as that maximum does. The ratio of each source is given
-beside it, since a fused volume that shows more of the rougher one is rougher, too, without any flicker. The phantom's heads have slices of
-1 and of 3 mm, each with noise of its own; of DATA, where it is given, it is every row of five numbers or more
-that follow one another in the validation split, all of one patient. Memory is the peak of a process of its
-own that runs `haarmony fuse a.nii.gz b.nii.gz -o out.nii.gz` on int16 volumes of the size given (Linux).
+of lumas: 1 where the fused volume changes along z as that maximum does. Each source's own ratio stands
+beside it, since a fused volume that shows more of the rougher one is rougher without any flicker. The
+phantom's heads have slices of 1 and of 3 mm, each with noise of its own; of DATA, where it is given, it is
+every row of five numbers or more that follow one another in the validation split, all of one patient.
+Memory is the peak of a process of its own that runs `haarmony fuse a.nii.gz b.nii.gz -o out.nii.gz` on int16
+volumes of the size given (Linux).
 """
 
 from __future__ import annotations
@@ -57,11 +58,7 @@ def main() -> None:
     if len(size) != 3 or min(size) < 16:
         parser.error(f"argument --size: {options.size} is not I,J,K, each at least 16")
     patients = _patients(options.data) if options.data else []
-    print(
-        "| volume | slices | Δz/Δx of the maximum | Δz/Δx fused | flicker |",
-        "|---|--:|--:|--:|--:|",
-        sep="\n",
-    )
+    print("| volume | slices | MRI | other | maximum | fused | flicker |", "|---|" + 6 * "--:|", sep="\n")
     fuser = Fuser(options.model)
     for second, first in PAIRS.items():
         for step in (1, 3):
