@@ -29,7 +29,7 @@ PEAK = 'print(next(line.split()[1] for line in open("/proc/self/status") if line
 COMMAND = f"""
 import sys
 from haarmony.cli import main
-code = main(["fuse", "a.png", "b.png", "-o", "out.png", "--quiet", *sys.argv[1:]])
+code = main(["fuse", "a.png", "b.png", "-o", "out.png", *sys.argv[1:]])
 {PEAK}
 sys.exit(code)
 """
