@@ -1,79 +1,123 @@
-"""What tiles change and what they save: `python benchmarks/tiles.py [--size 2048] [--tile 768]`.
+"""What tiles change and what they save, as one Markdown table.
 
-Phantom pairs with grain, for each shipped model that fuses: how tiled and whole differ in grey levels of
-255, the ratio of their times in the same minute, and the peak memory of a process of its own for either.
+    python benchmarks/tiles.py [--size 2048] [--tile 768] [--models medical,infrared]
+    python benchmarks/tiles.py --large 8192 [--kind grey|colour] [--models medical]
+
+Phantom pairs with grain, for each model: how a picture fused in tiles and one fused whole differ, in grey
+levels of 255, the ratio of their times in the same minutes, and the peak memory of a process of its own for
+either (Linux). `--large` fuses one pair as `haarmony fuse a.png b.png -o out.png` does, which takes tiles by
+itself above 2048×2048 pixels: grey of 16 bit, or the first in colour of 8 bit; reading and writing included.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
-from haarmony import Fuser
+from haarmony import Fuser, weights, write
+from haarmony.cli import answer
 from haarmony.io import to_unit
 from haarmony.phantom import head
 
-MODELS = ("medical", "infrared", "dif-fusion")
+PEAK = 'print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))'
+COMMAND = f"""
+import sys
+from haarmony.cli import main
+code = main(["fuse", "a.png", "b.png", "-o", "out.png", *sys.argv[1:]])
+{PEAK}
+sys.exit(code)
+"""
+CALL = f"""
+import sys
+import numpy as np
+from haarmony import Fuser
+a, b = np.load("pair.npy")
+Fuser(sys.argv[1])(a, b, tile=int(sys.argv[2]))
+{PEAK}
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--tile", type=int, default=768)
-    parser.add_argument("--models", default=",".join(MODELS))
-    parser.add_argument("--memory", metavar="MODEL", help="fuse once and print the peak memory alone")
+    parser.add_argument("--large", type=int, help="side of a pair that the command fuses, instead")
+    parser.add_argument("--kind", choices=("grey", "colour"), default="grey")
+    parser.add_argument(
+        "--models", type=lambda text: text.split(","), default=["medical", "infrared", "dif-fusion"]
+    )
     options = parser.parse_args()
-    for name, least in (("size", 16), ("tile", 0 if options.memory else 1)):
-        if (number := getattr(options, name)) < least:
+    for name, least in (("size", 16), ("tile", 1), ("large", 16)):
+        if (number := getattr(options, name)) is not None and number < least:
             parser.error(f"argument --{name}: {number} is less than {least}")
-    if options.memory:
-        Fuser(options.memory)(*_pair(options.size), tile=options.tile)
-        print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}")
-        return
-    # A child's peak memory starts from its parent's, so these come while this one is small.
-    for model in options.models.split(","):
-        for size in (options.size // 2, options.size):
-            whole, tiled = (_peak(model, size, tile) for tile in (0, options.tile))
-            print(
-                f"{model} {size}×{size}: {whole} MB whole, {tiled} MB in tiles of {options.tile}", flush=True
-            )
-    a, b = _pair(options.size)
-    for model in options.models.split(","):
+    for model in options.models:
+        weights.load_card(weights.find(model))
+    with tempfile.TemporaryDirectory() as folder:
+        if options.large:
+            _large(Path(folder), options.models, options.large, options.kind)
+        else:
+            _compare(Path(folder), options.models, options.size, options.tile)
+
+
+def _compare(folder: Path, models: list[str], size: int, tile: int) -> None:
+    print("| model | size | whole | tiled | 99.9th percentile | maximum | time, tiled of whole |")
+    print("|---|---|" + 5 * "--:|")
+    a, b = _pair(size)
+    np.save(folder / "pair.npy", np.stack([a, b]))
+    for model in models:
+        peaks = [_peak(folder, CALL, model, str(side)) for side in (0, tile)]
         fuser, spent, fused = Fuser(model), [], []
-        for tile in (0, options.tile):
+        for side in (0, tile):
             start = time.perf_counter()
-            fused.append(to_unit(fuser(a, b, tile=tile)))
+            fused.append(to_unit(fuser(a, b, tile=side)))
             spent.append(time.perf_counter() - start)
         difference = 255 * np.abs(fused[0] - fused[1])
-        print(
-            f"{model} {options.size}×{options.size}: tiled against whole, of 255, 99.9th percentile"
-            f" {np.percentile(difference, 99.9):.3f}, maximum {difference.max():.3f};"
-            f" {spent[1] / spent[0]:.2f} times as long",
-            flush=True,
-        )
+        cells = [model, f"{size}×{size}", *(f"{peak:.0f} MB" for peak in peaks)]
+        cells += [f"{np.percentile(difference, 99.9):.3f}", f"{difference.max():.3f}"]
+        print("|", " | ".join([*cells, f"{spent[1] / spent[0]:.2f}"]), "|", flush=True)
+
+
+def _large(folder: Path, models: list[str], size: int, kind: str) -> None:
+    a, b = _pair(size)
+    write(
+        folder / "a.png",
+        np.stack([a >> 8, b >> 8, a >> 8], axis=2).astype(np.uint8) if kind == "colour" else a,
+    )
+    write(folder / "b.png", (b >> 8).astype(np.uint8) if kind == "colour" else b)
+    del a, b
+    print("| model | size | sources | seconds | peak memory |", "|---|---|---|--:|--:|", sep="\n")
+    for model in models:
+        start = time.perf_counter()
+        peak = _peak(folder, COMMAND, "--overwrite", "--model", model)
+        seconds = time.perf_counter() - start
+        print(f"| {model} | {size}×{size} | {kind} | {seconds:.0f} | {peak:.0f} MB |", flush=True)
 
 
 def _pair(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two grey pictures of 16 bit, so that less than a level of 255 shows."""
+    """Two grey pictures of 16 bit, so that less than a level of 255 shows: one head beside another."""
     grain = np.random.default_rng(0)
     small = min(size, 512)
     made = []
     for x in head(seed=3, size=small).pair("CT", 16):
         x = np.tile(to_unit(x), (-(-size // small),) * 2)[:size, :size]
-        x += grain.normal(0, 0.01, x.shape).astype(np.float32)
+        x += 0.01 * grain.standard_normal(x.shape, dtype=np.float32)
         made.append((65535 * np.clip(x, 0, 1)).astype(np.uint16))
     return made[0], made[1]
 
 
-def _peak(model: str, size: int, tile: int) -> str:
-    command = [sys.executable, __file__, "--memory", model, "--size", str(size), "--tile", str(tile)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+def _peak(folder: Path, code: str, *argv: str) -> float:
+    """Peak memory in MB of a process of its own that runs `code`, which prints it last."""
+    done = subprocess.run([sys.executable, "-c", code, *argv], cwd=folder, stdout=subprocess.PIPE, text=True)
+    if done.returncode:  # it has said why
+        raise SystemExit(done.returncode)
+    return int(done.stdout.split()[-1]) / 1024
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(answer(main))

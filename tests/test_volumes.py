@@ -66,6 +66,38 @@ def test_a_shift_by_half_a_voxel_and_what_lies_outside():
         volumes.aligned(a, Volume(a.voxels, a.value_range, moved))
 
 
+def test_slices_of_one_grid_are_cut_and_not_resampled():
+    a = ramped("LAS")
+    nudged = a.affine + 1e-5 * np.eye(4, k=3)  # as float32 headers leave it
+    levels = np.random.default_rng(0).integers(0, 256, (*a.shape, 3), dtype=np.uint8)
+    first, second = volumes.aligned(a, Volume(levels, (0.0, 255.0), nudged), plane="coronal", slices=(4, 9))
+    np.testing.assert_array_equal(second.voxels, levels[:, 4:9])
+    assert (second.voxels.dtype, second.notes) == (np.uint8, ())
+    np.testing.assert_array_equal(second.affine, first.affine)
+
+
+def test_how_much_of_the_first_the_second_covers_is_said():
+    a = ramped()
+    slab = Volume(a.voxels[:, :, :4], a.value_range, a.affine)  # four of 22 slices
+    _, b = volumes.aligned(a, slab)
+    assert b.notes[1:] == ("second source covers about 18% of these; elsewhere it counts as black",)
+    np.testing.assert_allclose(b.voxels[:, :, :4], slab.voxels, atol=1e-6)
+    assert not b.voxels[:, :, 4:].any()
+    assert len(volumes.aligned(slab, a)[1].notes) == 1
+    with pytest.raises(ValueError, match=r"has nothing where slices 9:12 of the first lie$"):
+        volumes.aligned(a, slab, slices=(9, 12))
+
+
+def test_fine_grids_in_metres_and_coarse_ones():
+    for length in (1e-6, 1e-5, 1e5):
+        affine = np.diag([length, length, length, 1.0])
+        volume = Volume(np.zeros((2, 2, 2), np.uint8), (0.0, 255.0), affine, "m")
+        assert volume.spacing == (length, length, length)
+        affine[2] = affine[1]
+        with pytest.raises(ValueError, match="cannot be inverted"):
+            Volume(volume.voxels, (0.0, 255.0), affine, "m")
+
+
 @pytest.fixture(scope="module")
 def fuser():
     return Fuser("medical", threads=1)

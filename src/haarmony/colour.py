@@ -11,8 +11,12 @@ Clipping instead would change the luma of about a tenth of the foreground of PET
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
+
+from haarmony.io import to_unit
 
 RED, GREEN, BLUE = 0.299, 0.587, 0.114  # BT.601-7, section 2.5.1
 COLOURS = ("auto", "first", "second", "grey")
@@ -21,6 +25,8 @@ COLOURS = ("auto", "first", "second", "grey")
 # picture has a pixel whose channels differ by 26 levels or more; grey ones by none, and by 5 after ±2 levels
 # of noise and JPEG.
 GREY_SPREAD = 8 / 255
+BLOCK = 2**20
+"""Pixels of a large picture that are worked on at a time, as floats."""
 
 
 def luma(rgb: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape"]:
@@ -76,17 +82,24 @@ def _fold(extreme: np.ufunc, d: np.ndarray) -> np.ndarray:
     return np.asarray(extreme(extreme(d[..., 0], d[..., 1]), d[..., 2]))
 
 
-def is_coloured(pixels: Float[np.ndarray, "h w"] | Float[np.ndarray, "h w 3"]) -> bool:
+def blocks(height: int, width: int) -> Iterator[slice]:
+    """Rows of a picture, so many at a time that they hold about `BLOCK` pixels."""
+    step = max(1, BLOCK // width)
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
+
+
+def is_coloured(pixels: Shaped[np.ndarray, "h w"] | Shaped[np.ndarray, "h w 3"]) -> bool:
     """Whether a picture shows colour: somewhere its channels differ by more than 8 of 255 levels.
 
     A grey picture stored as RGB is grey, also where lossy coding moved its channels apart by a few levels.
 
     Args:
-        pixels: (H, W) or (H, W, 3), in [0, 1].
+        pixels: (H, W) or (H, W, 3); uint8, uint16, or float in [0, 1].
     """
     if pixels.ndim == 2:
         return False
-    return bool(np.max(_fold(np.maximum, pixels) - _fold(np.minimum, pixels)) > GREY_SPREAD)
+    parts = (to_unit(pixels[rows]) for rows in blocks(*pixels.shape[:2]))
+    return any(bool(np.max(_fold(np.maximum, x) - _fold(np.minimum, x)) > GREY_SPREAD) for x in parts)
 
 
 def colourfulness(rgb: Float[np.ndarray, "h w 3"]) -> float:
@@ -104,15 +117,15 @@ def colourfulness(rgb: Float[np.ndarray, "h w 3"]) -> float:
 
 def choose(
     colour: str,
-    a: Float[np.ndarray, "h w"] | Float[np.ndarray, "h w 3"],
-    b: Float[np.ndarray, "h w"] | Float[np.ndarray, "h w 3"],
-) -> Float[np.ndarray, "h w 3"] | None:
-    """The chroma offsets that the fused picture takes, or None where it is grey.
+    a: Shaped[np.ndarray, "h w"] | Shaped[np.ndarray, "h w 3"],
+    b: Shaped[np.ndarray, "h w"] | Shaped[np.ndarray, "h w 3"],
+) -> Shaped[np.ndarray, "h w 3"] | None:
+    """The source whose chroma the fused picture takes, or None where it is grey.
 
     Args:
-        colour: "auto", the one coloured source's, or the more colourful one's where both are (the first's
-            when equal); "first", "second", that source's, None if it is grey; "grey", None.
-        a: First source, (H, W) or (H, W, 3), in [0, 1].
+        colour: "auto", the one coloured source, or the more colourful one where both are (the first where
+            equal); "first", "second", that source, None if it is grey; "grey", None.
+        a: First source, (H, W) or (H, W, 3); uint8, uint16, or float in [0, 1].
         b: Second source, likewise.
 
     Raises:
@@ -120,14 +133,14 @@ def choose(
     """
     if colour not in COLOURS:
         raise ValueError(f"unknown colour {colour!r}; it is one of {', '.join(COLOURS)}")
-    sources = {"auto": (a, b), "first": (a,), "second": (b,), "grey": ()}[colour]
-    source = most_colourful(*sources)
-    return None if source is None else chroma(source)
+    return most_colourful(*{"auto": (a, b), "first": (a,), "second": (b,), "grey": ()}[colour])
 
 
 def most_colourful(
-    *sources: Float[np.ndarray, "h w"] | Float[np.ndarray, "h w 3"],
-) -> Float[np.ndarray, "h w 3"] | None:
-    """The coloured one of some pictures in [0, 1]; of several the most colourful, the first of equals."""
+    *sources: Shaped[np.ndarray, "h w"] | Shaped[np.ndarray, "h w 3"],
+) -> Shaped[np.ndarray, "h w 3"] | None:
+    """The coloured one of some pictures; of several the most colourful, the first of equals."""
     coloured = [source for source in sources if is_coloured(source)]
-    return max(coloured, key=colourfulness) if coloured else None
+    if len(coloured) < 2:
+        return coloured[0] if coloured else None
+    return max(coloured, key=lambda source: colourfulness(to_unit(source)))

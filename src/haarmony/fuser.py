@@ -22,7 +22,7 @@ from jaxtyping import Float, Shaped
 
 from haarmony import volumes, weights
 from haarmony.codec import Codec, decode_channels, encode_channels
-from haarmony.colour import choose, is_coloured, merge, to_luma
+from haarmony.colour import blocks, choose, chroma, is_coloured, merge, to_luma
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.diffusion.process import Process
 from haarmony.diffusion.sampler import sample
@@ -155,22 +155,22 @@ class Fuser:
         coloured: tuple[bool, bool] | None = None,
         callback: Watch | None = None,
     ) -> np.ndarray:
-        """The fused luma or colours of two pictures; `coloured` says which of them count as such."""
+        """The fused luma or colours of two arrays; `coloured` says which of them count as such."""
         (a, b), engine, config = self._in_order(a, b, coloured), self._engine, self.card.diffusion
         if isinstance(engine, Engine):
             return fuse_luma(
                 engine,
                 config,
-                to_luma(a),
-                to_luma(b),
+                a,
+                b,
                 codec=self._codec,
                 steps=steps,
                 seed=seed,
                 callback=callback,
                 tile=tile,
             )
-        colours = a if a.ndim == 3 else np.repeat(a[..., None], 3, axis=2)
-        return fuse_colour(engine, config, colours, to_luma(b), seed=seed, callback=callback, tile=tile)
+        colours = a if a.ndim == 3 else np.broadcast_to(a[..., None], (*a.shape, 3))
+        return fuse_colour(engine, config, colours, b, seed=seed, callback=callback, tile=tile)
 
     def _in_order(
         self, a: np.ndarray, b: np.ndarray, coloured: tuple[bool, bool] | None
@@ -214,8 +214,8 @@ def fuse_pictures(
     Args:
         a: First source, as `Fuser` takes it.
         b: Second source, of the same height and width.
-        rule: Makes the fused luma (H, W), or fused colours (H, W, 3), of both sources, which are either, too;
-            all in [0, 1].
+        rule: Makes the fused luma (H, W), or fused colours (H, W, 3), in [0, 1] of both sources' pixels,
+            which are either, too, and of any sample type.
         colour: Whose chroma the result has, as in `Fuser`; "auto" leaves fused colours as they are.
 
     Returns:
@@ -226,15 +226,17 @@ def fuse_pictures(
     """
     pixels_a, pixels_b = (x.pixels if isinstance(x, Picture) else x for x in (a, b))
     check_pair(pixels_a, pixels_b)
-    unit_a, unit_b = to_unit(pixels_a), to_unit(pixels_b)
-    chroma = choose(colour, unit_a, unit_b)
-    unit = rule(unit_a, unit_b)
-    if chroma is None:
-        unit = to_luma(unit)
-    elif unit.ndim == 2 or colour != "auto":
-        unit = merge(to_luma(unit), chroma)
+    source = choose(colour, pixels_a, pixels_b)
+    unit: np.ndarray = rule(pixels_a, pixels_b)
     dtype = np.result_type(pixels_a.dtype, pixels_b.dtype)
-    fused = from_unit(unit, dtype)
+    fused = np.empty((*unit.shape[:2], 3)[: 2 if source is None else 3], dtype)
+    for rows in blocks(*unit.shape[:2]):
+        part = unit[rows]
+        if source is None:
+            part = to_luma(part)
+        elif part.ndim == 2 or colour != "auto":
+            part = merge(to_luma(part), chroma(to_unit(source[rows])))
+        fused[rows] = from_unit(part, dtype)
     if isinstance(a, Picture):
         range_ = a.value_range if dtype == pixels_a.dtype or not isinstance(b, Picture) else b.value_range
         return replace(a, pixels=fused, value_range=range_, notes=())
@@ -267,8 +269,8 @@ def check_pair(a: Shaped[np.ndarray, "..."], b: Shaped[np.ndarray, "..."]) -> No
 def fuse_luma(
     engine: Engine,
     config: DiffusionConfig,
-    a: Float[np.ndarray, "h w"],
-    b: Float[np.ndarray, "h w"],
+    a: Shaped[np.ndarray, "h w"] | Shaped[np.ndarray, "h w 3"],
+    b: Shaped[np.ndarray, "h w"] | Shaped[np.ndarray, "h w 3"],
     *,
     codec: Codec | None = None,
     steps: int | None = None,
@@ -281,8 +283,8 @@ def fuse_luma(
     Args:
         engine: The model's networks.
         config: Its latent space and sampler.
-        a: First luma, float in [0, 1].
-        b: Second luma, the same shape.
+        a: First luma, float in [0, 1]; or a picture, of uint8, uint16 or such floats, whose luma is taken.
+        b: Second, likewise, of the same height and width.
         codec: The latent space; None makes the configuration's, which then must be one without weights.
         steps: Sampling steps; None takes the configuration's.
         seed: Seed of the noise.
@@ -296,10 +298,11 @@ def fuse_luma(
         ValueError: `tile` is smaller than the model's grid.
     """
     codec = config.make_codec() if codec is None else codec
-    tiling = Tiling.plan(a.shape, tile, factor=codec.factor, grid=config.grid, border=config.border)
+    shape = a.shape[:2]
+    tiling = Tiling.plan(shape, tile, factor=codec.factor, grid=config.grid, border=config.border)
     parts, total = tiling.tiles(), config.steps if steps is None else steps
     noise = Noise(seed, codec.channels, tiling.size, once=len(parts) == 1)
-    fused = np.zeros(a.shape, dtype=np.float32)
+    fused = np.zeros(shape, dtype=np.float32)
     for number, part in enumerate(parts):
         estimates = _sample_luma(engine, config, codec, part, a, b, steps=total, noise=noise)
         for i, estimate in enumerate(estimates, number * total + 1):
@@ -317,8 +320,8 @@ def _sample_luma(
     config: DiffusionConfig,
     codec: Codec,
     part: Tile,
-    a: Float[np.ndarray, "h w"],
-    b: Float[np.ndarray, "h w"],
+    a: np.ndarray,
+    b: np.ndarray,
     *,
     steps: int,
     noise: Noise,
@@ -357,8 +360,8 @@ def _sample_luma(
 def fuse_colour(
     engine: DifFusionEngine,
     config: DiffusionConfig,
-    visible: Float[np.ndarray, "h w 3"],
-    infrared: Float[np.ndarray, "h w"],
+    visible: Shaped[np.ndarray, "h w 3"],
+    infrared: Shaped[np.ndarray, "h w"] | Shaped[np.ndarray, "h w 3"],
     *,
     seed: int = 42,
     callback: Watch | None = None,
@@ -369,8 +372,8 @@ def fuse_colour(
     Args:
         engine: The model's networks.
         config: Its latent space and schedule.
-        visible: First source, float in [0, 1].
-        infrared: Second source, of the same height and width.
+        visible: First source, uint8, uint16 or float in [0, 1].
+        infrared: Second source, likewise, of the same height and width; of colours the luma is taken.
         seed: Seed of the noise.
         callback: Called after every tile.
         tile: Side of the tiles, as in `Fuser`.
@@ -382,10 +385,12 @@ def fuse_colour(
         ValueError: `tile` is smaller than the model's grid.
     """
     codec, process = config.make_codec(), Process(config.make_schedule())
-    tiling = Tiling.plan(infrared.shape, tile, factor=codec.factor, grid=config.grid)
+    shape = infrared.shape[:2]
+    tiling = Tiling.plan(shape, tile, factor=codec.factor, grid=config.grid)
     channels, parts = [*np.moveaxis(visible, 2, 0), infrared], tiling.tiles()
     noise = Noise(seed, 4 * codec.channels, tiling.size, once=len(parts) == 1)
-    whole = np.zeros((3, *infrared.shape), dtype=np.float32)
+    whole = np.zeros((3, *shape), dtype=np.float32)
+    shown = np.zeros(shape if callback else (0, 0), dtype=np.float32)
     for number, part in enumerate(parts, 1):
         x = np.concatenate([part.cut(channel) for channel in channels], axis=1)
         x_0 = encode_channels(codec, to_latent(x))
@@ -395,9 +400,11 @@ def fuse_colour(
             features.append(engine.observe(x_t, np.array([k])))
         fused = from_latent(decode_channels(codec, engine.fuse(np.concatenate(features, axis=1))))
         fused = project(fused, x[:, :3], np.repeat(x[:, 3:], 3, axis=1), margin=config.margin)
-        whole[:, part.place[0], part.place[1]] = fused[0][:, part.inside[0], part.inside[1]]
+        mine = fused[0][:, part.inside[0], part.inside[1]]
+        whole[:, part.place[0], part.place[1]] = mine
         if callback is not None:
-            callback(number, len(parts), to_luma(np.moveaxis(whole, 0, 2)))
+            shown[part.place] = to_luma(np.moveaxis(mine, 0, 2))
+            callback(number, len(parts), shown)
     return np.moveaxis(whole, 0, 2)
 
 

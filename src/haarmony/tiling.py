@@ -19,6 +19,9 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from haarmony.colour import to_luma
+from haarmony.io import to_unit
+
 LARGEST = 2**22
 """Pixels of the largest picture that is fused whole by default: 2048×2048."""
 SIDE = 768
@@ -112,13 +115,16 @@ class Tile:
     rows: Span
     columns: Span
 
-    def cut(self, x: Shaped[np.ndarray, "h w"]) -> Float[np.ndarray, "1 1 H W"]:
-        """What the tile sees of a picture, mirrored at the picture's edges, as float32."""
+    def cut(self, x: Shaped[np.ndarray, "h w"] | Shaped[np.ndarray, "h w 3"]) -> Float[np.ndarray, "1 1 H W"]:
+        """What the tile sees of a picture's luma, mirrored at the picture's edges, as float32.
+
+        Of a picture of any sample type, so that a large one need not be held as floats.
+        """
         rows, columns = (
             self._mirrored(n, span, size)
-            for n, span, size in zip(x.shape, (self.rows, self.columns), self.tiling.size, strict=True)
+            for n, span, size in zip(x.shape[:2], (self.rows, self.columns), self.tiling.size, strict=True)
         )
-        return x[rows[:, None], columns].astype(np.float32)[None, None]
+        return to_luma(to_unit(x[rows[:, None], columns])).astype(np.float32)[None, None]
 
     @property
     def seen(self) -> tuple[slice, slice]:

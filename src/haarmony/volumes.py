@@ -22,6 +22,8 @@ from haarmony.io import Picture, Volume, to_unit
 PLANES = {"axial": "PLS", "coronal": "ILA", "sagittal": "IPL"}
 """Where rows, columns and slices of each plane lead: to R or L, A or P, S or I."""
 MILLIMETRES = {"mm": 1.0, "m": 1000.0, "um": 0.001, "unknown": 1.0}
+COVERED = 0.8
+"""Share of the first volume that the second covers, below which a note says how much it is."""
 
 Watch = Callable[[int, int, np.ndarray], None]
 """Called after every slice with (slices done, slices in all, the fused slice)."""
@@ -41,13 +43,15 @@ def aligned(
 
     Returns:
         Both, on one grid: the first as stored, with the affine of what is left; the second as float32 where
-        it had to be resampled, which a note says.
+        it had to be resampled, which a note says, as it does where the second covers little of the first.
 
     Raises:
-        ValueError: Slices that are not there, or volumes that do not overlap.
+        ValueError: Slices that are not there, or no overlap with the second.
     """
     axis = _crossing(a, plane)
     matrix = np.linalg.solve(to_mm(b), to_mm(a))
+    reach = np.abs(matrix - np.eye(4)) @ np.array([*a.shape, 1])
+    same = a.shape == b.shape and reach.max() < 1e-3  # voxels: what float32 headers leave of equal affines
     if not _overlap(a.shape, b.shape, matrix):
         raise ValueError("the volumes do not overlap by their affines; align them or correct their headers")
     if slices is not None:
@@ -59,9 +63,12 @@ def aligned(
             )
         shift = np.eye(4)
         shift[axis, 3] = lo
-        cut = a.voxels[(slice(None),) * axis + (slice(lo, hi),)]
-        a, matrix = replace(a, voxels=cut, affine=a.affine @ shift), matrix @ shift
-    return a, _resampled(b, a, matrix)
+        cut = (slice(None),) * axis + (slice(lo, hi),)
+        a, matrix = replace(a, voxels=a.voxels[cut], affine=a.affine @ shift), matrix @ shift
+        if not _overlap(a.shape, b.shape, matrix):
+            raise ValueError(f"the second volume has nothing where slices {lo}:{hi} of the first lie")
+        b = replace(b, voxels=b.voxels[cut]) if same else b
+    return a, replace(b, affine=a.affine, unit=a.unit, notes=()) if same else _resampled(b, a, matrix)
 
 
 def by_slices(
@@ -187,9 +194,6 @@ def _overlap(shape_a: tuple[int, ...], shape_b: tuple[int, ...], matrix: np.ndar
 
 
 def _resampled(b: Volume, a: Volume, matrix: np.ndarray) -> Volume:
-    reach = np.abs(matrix - np.eye(4)) @ np.array([*a.shape, 1])
-    if a.shape == b.shape and reach.max() < 1e-3:  # voxels: what float32 headers leave of equal affines
-        return replace(b, affine=a.affine, unit=a.unit, notes=())
     from scipy import ndimage
 
     # A grid turned round would otherwise end a rounding error outside itself.
@@ -203,5 +207,15 @@ def _resampled(b: Volume, a: Volume, matrix: np.ndarray) -> Volume:
         )
     np.clip(out, 0, 1, out=out)
     was, now = (" × ".join(map(str, volume.shape)) for volume in (b, a))
-    note = f"second source resampled by its affine, from {was} voxels to {now}"
-    return replace(b, voxels=out, affine=a.affine, unit=a.unit, notes=(note,))
+    notes = [f"second source resampled by its affine, from {was} voxels to {now}"]
+    if (covered := _covered(a.shape, b.shape, matrix)) < COVERED:
+        notes.append(f"second source covers about {covered:.0%} of these; elsewhere it counts as black")
+    return replace(b, voxels=out, affine=a.affine, unit=a.unit, notes=tuple(notes))
+
+
+def _covered(shape_a: tuple[int, ...], shape_b: tuple[int, ...], matrix: np.ndarray) -> float:
+    """The share of a's voxels that lie between voxels of b, told from some of them."""
+    some = [np.linspace(0, n - 1, min(n, 40)) for n in shape_a]
+    at = matrix[:3, :3] @ np.array(np.meshgrid(*some)).reshape(3, -1) + matrix[:3, 3:]
+    last = np.array(shape_b)[:, None] - 1
+    return float(((at > -1e-6) & (at < last + 1e-6)).all(0).mean())

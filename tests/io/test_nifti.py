@@ -114,6 +114,16 @@ def test_no_range(tmp_path, bad):
         read(saved(tmp_path / "v.nii", CUBE), value_range=bad)
 
 
+@pytest.mark.parametrize("ends", [(-1e300, 1e300), (0.0, 1e-300), (1e39, 2e39), (-1.7e308, 1.7e308)])
+def test_values_that_the_header_cannot_scale_to(tmp_path, ends):
+    voxels = np.linspace(0, 1, 8, dtype=np.float32).reshape(2, 2, 2)
+    with pytest.raises(ValueError, match=r"^cannot write values from .*; choose another range$"):
+        write(tmp_path / "f.nii", Volume(voxels, ends, AFFINE))
+    assert not any(tmp_path.iterdir())
+    write(tmp_path / "f.nii", Volume((255 * voxels).astype(np.uint8), (-1e30, 1e30), AFFINE))
+    assert read(tmp_path / "f.nii").value_range == pytest.approx((-1e30, 1e30))
+
+
 def test_a_name_must_suit_what_is_written(tmp_path):
     with pytest.raises(ValueError, match="cannot hold a volume"):
         write(tmp_path / "f.png", Volume(CUBE, (0.0, 1.0), AFFINE))

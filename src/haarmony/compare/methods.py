@@ -22,7 +22,7 @@ from haarmony.colour import to_luma
 from haarmony.compare.results import Method
 from haarmony.digests import digest, digest_code
 from haarmony.fuser import Fuser, fuse_pictures
-from haarmony.io import Picture
+from haarmony.io import Picture, to_unit
 from haarmony.jobs import Fuse
 from haarmony.weights import ModelCard
 
@@ -88,7 +88,7 @@ def fuser(method: Method) -> Fuse:
 
 def _classical(name: str, a: Picture, b: Picture) -> Picture:
     def rule(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return CLASSICAL[name].function(to_luma(a), to_luma(b))
+        return CLASSICAL[name].function(to_luma(to_unit(a)), to_luma(to_unit(b)))
 
     return fuse_pictures(a, b, rule)
 

@@ -205,7 +205,7 @@ def write(file: BufferedIOBase, volume: Volume, *, packed: bool) -> None:
         packed: Compress by gzip; equal volumes give equal bytes.
 
     Raises:
-        ValueError: A side is longer than the format's 32767.
+        ValueError: A side is longer than the format's 32767, or the value range beyond its float32.
     """
     header, dtype = _new_header(volume)
     target = gzip.GzipFile("", "wb", 6, file, mtime=0) if packed else file
@@ -244,7 +244,12 @@ def _new_header(volume: Volume) -> tuple[Any, np.dtype[Any]]:
     names = {unit: name for name, unit in UNITS.items()}
     header.set_xyzt_units(names.get(volume.unit, "unknown"), "unknown")
     lo, hi = volume.value_range
-    top = int(np.iinfo(dtype).max)
-    header.set_slope_inter(1, 0) if colour else header.set_slope_inter((hi - lo) / top, lo)
+    slope = (hi - lo) / int(np.iinfo(dtype).max)
+    least, most = (float(limit) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
+    if not colour and not (least <= slope <= most and abs(lo) <= most):
+        raise ValueError(
+            f"cannot write values from {lo:.7g} to {hi:.7g}, beyond NIfTI's scaling; choose another range"
+        )
+    header.set_slope_inter(1, 0) if colour else header.set_slope_inter(slope, lo)
     header["magic"], header["vox_offset"], header["descrip"] = b"n+1", 352, b"haarmony"
     return header, dtype

@@ -44,7 +44,9 @@ class Volume:
         check_values(self.voxels)
         if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():
             raise ValueError("the affine must be a finite matrix of 4×4")
-        if abs(np.linalg.det(self.affine[:3, :3])) < 1e-12:
+        axes = self.affine[:3, :3].astype(np.float64)
+        # Of directions: of lengths, that of a fine grid in metres is next to nothing.
+        if min(self.spacing) == 0 or abs(np.linalg.det(axes / self.spacing)) < 1e-6:
             raise ValueError("the affine cannot be inverted: an axis has no length")
 
     @property
