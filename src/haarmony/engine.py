@@ -177,6 +177,7 @@ def _options(threads: int | None) -> SessionOptions:
     options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 4  # its errors are raised
     options.intra_op_num_threads = threads if threads is not None else _usable_cores()
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # and no other, told by content
     # Else one graph's idle threads spin on the cores that the next graph needs: twice the time a pair.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
@@ -189,6 +190,11 @@ def _load(folder: Path, card: Card, *, threads: int | None) -> list[InferenceSes
     options, loaded = _options(threads), []
     for name in card.graphs:
         content = verified(folder, f"{name}.onnx", card)
+        # ONNX's key of a tensor kept in another file, or at an address: one that no sha256 covers.
+        if b"location" in content:
+            raise ValueError(
+                f"{folder / f'{name}.onnx'}: keeps weights outside itself ('location'); export it as one file"
+            )
         try:
             loaded.append(InferenceSession(content, options, providers=["CPUExecutionProvider"]))
         except Exception as error:  # ONNX Runtime's errors have no base of their own

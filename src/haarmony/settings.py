@@ -9,6 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from haarmony.io import replacing
+from haarmony.io.guards import plain
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,13 +28,13 @@ def load(path: Path, kind: type[Settings]) -> Settings:
     """
     try:
         return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:  # the last: [[[[…
-        raise ValueError(f"{path}: not readable as TOML ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        problem = " ".join(first["msg"].removeprefix("Value error, ").split())  # it may hold an array
-        raise ValueError(f"{path}: {key + ': ' if key else ''}{problem}") from None
+        problem = first["msg"].removeprefix("Value error, ")  # it may hold an array
+        raise ValueError(f"{path}: {plain((key + ': ' if key else '') + problem)}") from None
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of 5000 digits; [[[[…
+        raise ValueError(f"{path}: not readable as TOML ({plain(error)})") from None
 
 
 def dump(path: Path, content: BaseModel) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from haarmony.cli.interrupt import finishing
-from haarmony.cli.messages import describe, followed, say, unpaired, with_bar
+from haarmony.cli.messages import describe, followed, say, show, unpaired, with_bar
 
 if TYPE_CHECKING:
     from haarmony.jobs import Outcome, Pairs
@@ -204,7 +204,7 @@ def fuse(
             say(*fused.notes)
             took = time.perf_counter() - start
             values = " and ".join(f"{lo:.7g} to {hi:.7g}" for lo, hi in fused.values)
-            typer.echo(f"{out}: fused in {took:.2f} s; values from {values}")
+            show(f"{out}: fused in {took:.2f} s; values from {values}")
         return
     if not quiet:
         say(*unpaired(a, b, found))
@@ -216,7 +216,7 @@ def fuse(
     if asked.is_set():
         raise KeyboardInterrupt
     if not quiet:
-        typer.echo(f"{out}: {count['fused']} fused, {count['skipped']} skipped, {count['failed']} failed")
+        show(f"{out}: {count['fused']} fused, {count['skipped']} skipped, {count['failed']} failed")
     if count["failed"]:
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from haarmony.cli.messages import counted
+from haarmony.cli.messages import counted, show
 
 
 class SamplerName(str, Enum):
@@ -53,4 +53,4 @@ def generate(
         )
     shown = pictures[:, :3] if pictures.shape[1] > 3 else pictures  # of colour with infrared the colour
     write(out, from_unit(grid(shown), np.dtype(np.uint8)), overwrite=overwrite)
-    typer.echo(f"{out}: {number} pictures in {time.perf_counter() - start:.1f} s")
+    show(f"{out}: {number} pictures in {time.perf_counter() - start:.1f} s")

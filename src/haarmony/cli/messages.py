@@ -26,13 +26,17 @@ def say(*lines: str) -> None:
         return
     with suppress(OSError):
         for line in lines:
-            print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr)
+            print(_visible(line), file=sys.stderr)
 
 
 def show(*lines: str) -> None:
-    """Print results on stdout; what its encoding lacks, arrows in a Windows code page say, becomes "?"."""
-    text, encoding = "\n".join(lines), getattr(sys.stdout, "encoding", None) or "utf-8"
+    """Print results on stdout, escaped too; what its encoding lacks, arrows on Windows say, becomes "?"."""
+    text, encoding = "\n".join(map(_visible, lines)), getattr(sys.stdout, "encoding", None) or "utf-8"
     typer.echo(text.encode(encoding, "replace").decode(encoding))
+
+
+def _visible(line: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def listed(text: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from haarmony.cli.messages import describe, say, unpaired
+from haarmony.cli.messages import describe, say, show, unpaired
 
 
 def prior(
@@ -49,7 +49,7 @@ def prior(
             say(f"{head} {progress.entry.winner} {progress.entry.score:.3f}")
     failed = len(found.pairs) - winners.total()
     won = ", ".join(f"{name} {count}" for name, count in winners.most_common())
-    typer.echo(f"{out}: {winners.total()} targets ({won}), {failed} failed")
+    show(f"{out}: {winners.total()} targets ({won}), {failed} failed")
     if failed:
         raise typer.Exit(1)
 

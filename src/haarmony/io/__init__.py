@@ -17,6 +17,7 @@ from jaxtyping import Shaped
 
 from haarmony.io import nifti, raster
 from haarmony.io.files import check_place, remove_leftover, replacing
+from haarmony.io.guards import plain
 from haarmony.io.nifti import ENDINGS as VOLUME_ENDINGS
 from haarmony.io.nifti import ending as volume_ending
 from haarmony.io.picture import Picture, check_pixels, from_unit, to_unit
@@ -76,7 +77,7 @@ def read(
     except OSError as error:
         raise type(error)(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {plain(error)}") from error
     return read_picture(path, value_range=used)
 
 

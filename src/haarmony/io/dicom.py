@@ -34,6 +34,7 @@ from haarmony.io.dicom_headers import (
     reading,
     walk,
 )
+from haarmony.io.guards import BoundedFile, plain
 from haarmony.io.volume import Unit, Volume
 
 WINDOWS = {"brain": (40, 80), "bone": (600, 2800), "soft": (50, 400), "lung": (-600, 1500)}
@@ -236,7 +237,7 @@ def _chosen(
     problem = f"holds {len(found)} series; choose one (--series-a, --series-b; in Python series=)"
     if series is not None:
         problem = f"{len(matching) or 'no'} series {series!r} in it; there are"
-    raise ValueError(f"{path}: {problem}: {', '.join(entries)}")
+    raise ValueError(f"{path}: {problem}: {plain(', '.join(entries))}")
 
 
 def _arranged(path: Path, frames: list[Frame]) -> tuple[tuple[Frame, ...], np.ndarray, bool, tuple[str, ...]]:
@@ -369,9 +370,11 @@ def _decoded(path: Path, layout: Layout) -> Iterator[np.ndarray]:
 
     plugin = DECODERS[layout.syntax]
     if not plugin:
-        yield from iter_pixels(path)
+        with BoundedFile(path) as file:
+            yield from iter_pixels(file)
         return
-    dataset = dcmread(path)
+    with BoundedFile(path) as file:
+        dataset = dcmread(file)
     if plugin != "pydicom":
         import io
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from haarmony.io.guards import BoundedFile, plain
+
 MAX_VOXELS = 2**28  # 512 × 512 × 1024; a series that claims more is taken for a bomb
 MAX_FRAMES = 2**15
 JPEG = "1.2.840.10008.1.2.4.50"  # baseline
@@ -106,14 +108,14 @@ def reading(path: Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom remarks on every value that the standard forbids
             yield
-    except MemoryError:
-        raise
     except RefusedError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {plain(error)}") from None
+    except MemoryError:
+        raise ValueError(f"{path}: claims more than the memory there is; export it again") from None
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise type(error)(f"{path}: cannot be read ({error.strerror})") from error
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = plain((str(error).strip() or type(error).__name__).splitlines()[0])
         raise ValueError(f"{path}: is damaged or unfinished ({reason}); copy or export it again") from error
 
 
@@ -152,7 +154,8 @@ def read_header(path: Path) -> Any:
             raise RefusedError(
                 f"is compressed by {syntax.name}, which is not read; decompress it first (gdcmconv --raw)"
             )
-        return dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), defer_size=2**22)
+        with BoundedFile(path) as file:
+            return dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS), defer_size=2**22)
 
 
 def about_of(header: Any) -> About:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import warnings
 from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from haarmony.io.guards import plain, quiet, unpacks_within
 from haarmony.io.picture import INTEGERS, Picture, from_unit
 from haarmony.io.ranges import ValueRange, into_unit, measured, told
 
@@ -23,6 +25,7 @@ ORIENTATION = 0x0112  # EXIF and TIFF 6.0 tag 274
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, either byte order
 # TIFF 6.0, PhotometricInterpretation
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+NONE, DEFLATE = 1, (8, 32946)  # TIFF 6.0 and its technical note 2, Compression
 
 # tifffile reports damage to a logger, which prints on stderr if nobody handles it; here damage is raised.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -52,7 +55,7 @@ def decode(data: bytes, *, value_range: ValueRange | None = None) -> Picture:
         raise
     # Decoders raise anything on damaged files: OSError, SyntaxError, struct.error …
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = plain((str(error).strip() or type(error).__name__).splitlines()[0])
         raise ValueError(f"is damaged or unfinished ({reason}); copy or save it again") from error
     used, why = value_range, "as asked"
     if used is None and pixels.dtype.kind == "f" and np.isfinite(pixels).all():
@@ -124,6 +127,7 @@ def _from_pillow(image: Image.Image, data: bytes) -> tuple[np.ndarray, list[str]
 def _decode_png_16(data: bytes) -> tuple[np.ndarray, list[str]]:
     import png
 
+    _check_png_rows(data)
     reader = png.Reader(bytes=data)
     width, height, rows, info = reader.read()
     pixels = np.stack([np.asarray(row, np.uint16) for row in rows]).reshape(height, width, info["planes"])
@@ -132,6 +136,18 @@ def _decode_png_16(data: bytes) -> tuple[np.ndarray, list[str]]:
     if reader.transparent is not None:
         opaque = (pixels != reader.transparent).any(axis=-1)
     return _drop_alpha(colours, opaque, [])
+
+
+def _check_png_rows(data: bytes) -> None:
+    """Refuse what unpacks to more than its rows: pypng unpacks each chunk whole."""
+    import png
+
+    reader = png.Reader(bytes=data)
+    reader.preamble()
+    # Interlaced rows are seven pictures', each row with its own filter byte.
+    most = 2 * reader.height * (1 + reader.width * reader.planes * 2) + 64
+    if not unpacks_within((content for name, content in reader.chunks() if name == b"IDAT"), most):
+        raise _KindError("unpacks to more than the pixels that it claims; save it again")
 
 
 def _drop_alpha(
@@ -173,6 +189,8 @@ def _decode_tiff(data: bytes) -> tuple[np.ndarray, list[str]]:
     )
     if photometric == CMYK:
         raise _KindError("is a CMYK picture; convert it to RGB first")
+    if page.samplesperpixel > 4:  # a limit on pixels alone bounds no memory
+        raise _KindError(f"has {page.samplesperpixel} channels; save it as grey or RGB")
     kinds = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR)
     if photometric not in kinds or bits not in (1, 8, 16, 32, 64):
         raise _KindError(
@@ -205,7 +223,9 @@ def _tiff_array(page: Any, data: bytes, orientation: int) -> np.ndarray:
         for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)
     ):
         raise ValueError("pixels are missing at its end")
-    if page.photometric != YCBCR:
+    if page.photometric != YCBCR and page.compression in (NONE, *DEFLATE):
+        if page.compression != NONE:
+            _check_segments(page, data)
         try:
             pixels = np.asarray(page.asarray())
             planar = page.samplesperpixel > 1 and page.planarconfig == 2
@@ -213,13 +233,24 @@ def _tiff_array(page: Any, data: bytes, orientation: int) -> np.ndarray:
         except ValueError as error:
             if "imagecodecs" not in str(error):  # the package without which tifffile knows few compressions
                 raise
-    # Pillow knows LZW and JPEG, but cuts 16-bit colour to 8 bit.
+    # Pillow knows LZW, PackBits and JPEG, but cuts 16-bit colour to 8 bit.
     whole = page.dtype == np.uint8 or (page.dtype in (np.uint16, np.float32) and page.samplesperpixel == 1)
     if not whole or page.photometric == WHITE_IS_ZERO:
         raise _KindError(f"is compressed by {page.compression.name}; save it uncompressed or with deflate")
-    pixels = np.asarray(Image.open(io.BytesIO(data), formats=("TIFF",)))
+    with quiet():  # libtiff prints on stderr what Pillow raises
+        pixels = np.asarray(Image.open(io.BytesIO(data), formats=("TIFF",)))
     # Pillow has turned it already; back, so that one place turns and says so.
     return _orient(pixels, {6: 8, 8: 6}.get(orientation, orientation), [])[0]
+
+
+def _check_segments(page: Any, data: bytes) -> None:
+    """Refuse a strip or tile that unpacks to more than its pixels: tifffile unpacks each whole."""
+    most = math.prod(page.chunks) * page.dtype.itemsize
+    if most > 64 * MAX_PIXELS:
+        raise ValueError(f"has strips or tiles of {most} bytes")
+    for start, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        if not unpacks_within((data[start : start + count],), most):
+            raise _KindError("unpacks to more than the pixels that it claims; save it again")
 
 
 def encode_png(file: io.BufferedWriter | io.BytesIO, pixels: np.ndarray) -> None:

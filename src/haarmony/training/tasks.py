@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from haarmony import settings
+from haarmony.io.guards import plain
 from haarmony.nets import AutoencoderNet, FusionNet, UNet
 from haarmony.training import autoencoder, dif_fusion, fusion, generation
 from haarmony.training.recipe import BaseRecipe, Recipe
@@ -87,7 +88,7 @@ def load_recipe(path: Path, *, data: Path | None = None) -> Any:
     """
     task = settings.load(path, _Head).task
     if task not in TASKS:
-        raise ValueError(f"{path}: task: unknown task '{task}': choose one of {', '.join(TASKS)}")
+        raise ValueError(f"{path}: task: unknown task '{plain(task)}': choose one of {', '.join(TASKS)}")
     recipe: Any = settings.load(path, TASKS[task].recipe)
     if data is None:
         return recipe

@@ -15,6 +15,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from haarmony import settings
+from haarmony.io.guards import plain
 from haarmony.weights.card import (
     KINDS,
     AutoencoderCard,
@@ -82,7 +83,7 @@ def load_any(folder: Path) -> Card:
     path = folder / "card.toml"
     kind = settings.load(path, _Head).kind
     if kind not in KINDS:
-        raise ValueError(f"{path}: kind: unknown kind '{kind}', only {', '.join(KINDS)} are known")
+        raise ValueError(f"{path}: kind: unknown kind '{plain(kind)}', only {', '.join(KINDS)} are known")
     return settings.load(path, KINDS[kind])
 
 
