@@ -140,6 +140,15 @@ def test_volumes_are_found_in_the_scanners_frame():
     )
 
 
+@pytest.mark.parametrize("shape", [(16, 4096), (4096, 16), (16, 16), (17, 300)])
+def test_pictures_of_any_shape_are_looked_at(shape):
+    ramp = picture(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    assert look(ramp, ramp) is None
+    flat = picture(np.zeros(shape, np.uint8))
+    assert look(flat, flat) is None
+    assert look(ramp, flat) is None
+
+
 def test_a_pair_that_lies_well_stays():
     a, b = pair()
     same, transform, said = align(a, b, "rigid")

@@ -30,6 +30,8 @@ KINDS = ("none", "rigid", "affine", "auto")
 
 SMALL = 64
 """Longest side of the pictures that poses are tried on."""
+LEAST = 8
+"""Shortest side that they need."""
 TURNS = (-10.0, -5.0, 0.0, 5.0, 10.0)
 """Degrees that are tried."""
 REACH = 6
@@ -285,6 +287,8 @@ def _resampled(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def _pose(x: np.ndarray, y: np.ndarray) -> Transform:
     """The best of a few hundred shifts and turns of small pictures, then of finer ones around it."""
     factor = max(1, -(-max(x.shape) // SMALL))
+    if min(x.shape) < LEAST * factor:  # so long a picture shows nothing when it is small
+        return Transform(np.eye(3), (np.array(x.shape) - 1) / 2, "pose", 1.0, 1.0)
     a, b = _levels(_small(x, factor)), _small(y, factor)
     low, high = float(b.min()), float(b.max())
     centre, nowhere = (np.array(a.shape) - 1) / 2, np.zeros(2)
