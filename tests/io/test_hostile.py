@@ -290,3 +290,10 @@ def test_unpacks_within_is_exact(data, parts):
     pieces = [packed[i : i + step] for i in range(0, len(packed), step)]
     assert unpacks_within(pieces, len(data))
     assert not unpacks_within(pieces, len(data) - 1)
+
+
+def test_a_schedule_of_a_card_has_a_limit(tmp_path):
+    text = fuzz.SEEDS["card"]()[-1].data.decode().replace("timesteps = 1000\n", "timesteps = 2147483648\n")
+    (tmp_path / "card.toml").write_text(text)
+    with pytest.raises(ValueError, match=r"card\.toml: diffusion\.timesteps: .*or equal to 1000000"):
+        load_any(tmp_path)

@@ -28,7 +28,7 @@ class DiffusionConfig(BaseModel):
         False, description="the finest diagonal detail is held to the sources', see haarmony.support"
     )
     border: int = Field(0, ge=0, le=256, description="pixels mirrored around a picture while it is fused")
-    timesteps: int = Field(1000, ge=1, description="T")
+    timesteps: int = Field(1000, ge=1, le=1_000_000, description="T")
     schedule: Literal["cosine", "linear"] = "cosine"
     beta_1: float = Field(1e-6, gt=0, lt=1, description="first β of the linear schedule")
     beta_T: float = Field(1e-2, gt=0, lt=1, description="last β of the linear schedule")  # noqa: N815
