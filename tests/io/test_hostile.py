@@ -297,3 +297,35 @@ def test_a_schedule_of_a_card_has_a_limit(tmp_path):
     (tmp_path / "card.toml").write_text(text)
     with pytest.raises(ValueError, match=r"card\.toml: diffusion\.timesteps: .*or equal to 1000000"):
         load_any(tmp_path)
+
+
+def test_a_png_whose_rows_end_early_is_refused(tmp_path):
+    """Whole but short: zlib's stream ends where it says, and Pillow alone would fill in black rows."""
+    stored = zlib.compress(bytes(10 * (1 + 32)))
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 32, 2_236_962, 8, 0, 0, 0, 0)),
+        (b"IDAT", stored),
+        (b"IEND", b""),
+    ]
+    path = tmp_path / "short.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+            for kind, body in chunks
+        )
+    )
+    with pytest.raises(ValueError, match=r"short\.png: .*pixels are missing at its end"):
+        read(path)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_whole_png_files_of_every_depth_are_read(tmp_path, bits, interlaced):
+    import png
+
+    rows = np.random.default_rng(0).integers(0, 2**bits, (19, 21)).tolist()
+    with open(tmp_path / "whole.png", "wb") as file:
+        png.Writer(21, 19, greyscale=True, bitdepth=bits, interlace=interlaced).write(file, rows)
+    pixels = read(tmp_path / "whole.png").pixels
+    np.testing.assert_array_equal(pixels.astype(int) * (2**bits - 1) // np.iinfo(pixels.dtype).max, rows)

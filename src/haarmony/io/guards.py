@@ -25,7 +25,12 @@ def plain(text: object) -> str:
 
 
 def unpacks_within(parts: Iterable[bytes], most: int) -> bool:
-    """Whether zlib's stream, in parts, unpacks to at most so many bytes, found without keeping them.
+    """Whether zlib's stream, in parts, unpacks to at most so many bytes; errors are `unpacked_size`'s."""
+    return unpacked_size(parts, most) <= most
+
+
+def unpacked_size(parts: Iterable[bytes], most: int) -> int:
+    """The bytes that zlib's stream, in parts, unpacks to, counted without keeping them; no further than `most`.
 
     Raises:
         zlib.error: It is damaged.
@@ -35,9 +40,9 @@ def unpacks_within(parts: Iterable[bytes], most: int) -> bool:
         while part and not stream.eof:
             size += len(stream.decompress(part, _STEP))
             if size > most:
-                return False
+                return size
             part = stream.unconsumed_tail
-    return size + len(stream.flush(1)) <= most
+    return size + len(stream.flush(1))
 
 
 class BoundedFile(io.BufferedReader):

@@ -10,13 +10,15 @@ from __future__ import annotations
 import io
 import logging
 import math
+import struct
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from haarmony.io.guards import plain, quiet, unpacks_within
+from haarmony.io.guards import plain, quiet, unpacked_size, unpacks_within
 from haarmony.io.picture import INTEGERS, Picture, from_unit
 from haarmony.io.ranges import ValueRange, into_unit, measured, told
 
@@ -26,6 +28,17 @@ TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, ei
 # TIFF 6.0, PhotometricInterpretation
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 NONE, DEFLATE = 1, (8, 32946)  # TIFF 6.0 and its technical note 2, Compression
+
+# PNG, section 8.2: first column, first row and the steps of each pass
+ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 
 # tifffile reports damage to a logger, which prints on stderr if nobody handles it; here damage is raised.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -97,6 +110,8 @@ def _decode_pillow(data: bytes) -> tuple[np.ndarray, list[str]]:
     if image.format == "MPO":  # cameras append previews and second views to a JPEG
         notes.append("first picture of a multi-picture JPEG")
     _check_extent(*image.size, 1 if notes else getattr(image, "n_frames", 1))
+    if image.format == "PNG":
+        _check_png_rows(data)
     image.load()
     pixels, more = _from_pillow(image, data)
     return _orient(pixels, image.getexif().get(ORIENTATION, 1), notes + more)
@@ -127,7 +142,6 @@ def _from_pillow(image: Image.Image, data: bytes) -> tuple[np.ndarray, list[str]
 def _decode_png_16(data: bytes) -> tuple[np.ndarray, list[str]]:
     import png
 
-    _check_png_rows(data)
     reader = png.Reader(bytes=data)
     width, height, rows, info = reader.read()
     pixels = np.stack([np.asarray(row, np.uint16) for row in rows]).reshape(height, width, info["planes"])
@@ -139,15 +153,27 @@ def _decode_png_16(data: bytes) -> tuple[np.ndarray, list[str]]:
 
 
 def _check_png_rows(data: bytes) -> None:
-    """Refuse what unpacks to more than its rows: pypng unpacks each chunk whole."""
-    import png
-
-    reader = png.Reader(bytes=data)
-    reader.preamble()
-    # Interlaced rows are seven pictures', each row with its own filter byte.
-    most = 2 * reader.height * (1 + reader.width * reader.planes * 2) + 64
-    if not unpacks_within((content for name, content in reader.chunks() if name == b"IDAT"), most):
+    """Refuse what unpacks to more or less than its rows: Pillow fills in what lacks, pypng unpacks all."""
+    width, height, depth, kind, _, _, interlace = struct.unpack_from(">IIBBBBB", data, 16)
+    passes = ADAM7 if interlace else ((0, 0, 1, 1),)
+    sides = ((-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes)
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
+    least = sum(rows * (1 + -(-columns * bits // 8)) for columns, rows in sides if columns > 0 and rows > 0)
+    size = unpacked_size(_png_pixels(data), most := 2 * least + 64)
+    if size > most:
         raise _KindError("unpacks to more than the pixels that it claims; save it again")
+    if size < least:
+        raise ValueError("pixels are missing at its end")
+
+
+def _png_pixels(data: bytes) -> Iterator[bytes]:
+    """The contents of the IDAT chunks."""
+    at = 8
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IDAT":
+            yield data[at + 8 : at + 8 + length]
+        at += 12 + length
 
 
 def _drop_alpha(
