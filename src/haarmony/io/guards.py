@@ -30,7 +30,7 @@ def unpacks_within(parts: Iterable[bytes], most: int) -> bool:
 
 
 def unpacked_size(parts: Iterable[bytes], most: int) -> int:
-    """The bytes that zlib's stream, in parts, unpacks to, counted without keeping them; no further than `most`.
+    """The bytes that zlib's stream, in parts, unpacks to, counted without keeping them, as far as `most`.
 
     Raises:
         zlib.error: It is damaged.
