@@ -12,7 +12,7 @@ from pydicom.encaps import encapsulate
 
 from haarmony.io import read
 from haarmony.io.dicom import WINDOWS, find_series, is_dicom, read_dicom, window_range
-from haarmony.io.dicom_headers import MAX_VOXELS
+from haarmony.io.volume import MAX_VOXELS
 from haarmony.phantom import head
 
 HU = np.rint(head(size=24).volume("CT", (-4, 0, 4, 8))).astype(np.int16)  # (slice, row, column)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from haarmony.io.guards import BoundedFile, plain
+from haarmony.io.volume import MAX_VOXELS
 
-MAX_VOXELS = 2**28  # 512 × 512 × 1024; a series that claims more is taken for a bomb
 MAX_FRAMES = 2**15
 JPEG = "1.2.840.10008.1.2.4.50"  # baseline
 DECODERS = {  # transfer syntax: who decodes it; the native ones need nobody

@@ -21,9 +21,8 @@ import numpy as np
 
 from haarmony.io.picture import INTEGERS, from_unit
 from haarmony.io.ranges import ValueRange, into_unit, measured, told
-from haarmony.io.volume import Unit, Volume
+from haarmony.io.volume import MAX_VOXELS, Unit, Volume
 
-MAX_VOXELS = 2**28  # 1024 × 1024 × 256: 1 GiB as float32; a file that claims more is taken for a bomb
 MAX_EXTENSIONS = 2**26  # bytes between the header and the voxels
 ENDINGS = (".nii", ".nii.gz")
 GZIP_MAGIC = b"\x1f\x8b"
