@@ -11,7 +11,7 @@ import numpy as np
 from haarmony.io.picture import check_values
 
 MAX_VOXELS = 2**28
-"""Of a file that is read, 1024 × 1024 × 256 say: 1 GiB as float32; one that claims more is taken for a bomb."""
+"""Of a file that is read, 1024 × 1024 × 256 say: 1 GiB as float32. What claims more is taken for a bomb."""
 Unit = Literal["mm", "m", "um", "unknown"]
 
 
