@@ -329,3 +329,10 @@ def test_whole_png_files_of_every_depth_are_read(tmp_path, bits, interlaced):
         png.Writer(21, 19, greyscale=True, bitdepth=bits, interlace=interlaced).write(file, rows)
     pixels = read(tmp_path / "whole.png").pixels
     np.testing.assert_array_equal(pixels.astype(int) * (2**bits - 1) // np.iinfo(pixels.dtype).max, rows)
+
+
+def test_an_affine_that_leads_nowhere_is_refused():
+    """Its squares overflow; numpy would remark on that on stderr."""
+    affine = np.diag([1.0, 1e200, 1.0, 1.0])
+    with pytest.raises(ValueError, match=r"the affine leads beyond 1e\+12 mm"):
+        Volume(np.zeros((4, 4, 4), np.uint8), (0.0, 255.0), affine)

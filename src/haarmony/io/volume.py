@@ -12,6 +12,8 @@ from haarmony.io.picture import check_values
 
 MAX_VOXELS = 2**28
 """Of a file that is read, 1024 × 1024 × 256 say: 1 GiB as float32. What claims more is taken for a bomb."""
+FARTHEST = 1e12
+"""Largest number in an affine: in micrometres a thousand kilometres."""
 Unit = Literal["mm", "m", "um", "unknown"]
 
 
@@ -46,6 +48,8 @@ class Volume:
         check_values(self.voxels)
         if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():
             raise ValueError("the affine must be a finite matrix of 4×4")
+        if np.abs(self.affine).max() > FARTHEST:
+            raise ValueError(f"the affine leads beyond {FARTHEST:g} {self.unit}; correct it")
         axes = self.affine[:3, :3].astype(np.float64)
         # Of directions: of lengths, that of a fine grid in metres is next to nothing.
         if min(self.spacing) == 0 or abs(np.linalg.det(axes / self.spacing)) < 1e-6:
