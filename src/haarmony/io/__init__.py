@@ -103,6 +103,8 @@ def read_picture(
         data = path.read_bytes()
     except OSError as error:
         raise type(error)(f"{path}: cannot be read ({error.strerror})") from error
+    if not data:
+        raise ValueError(f"{path}: is an empty file")
     try:
         return raster.decode(data, value_range=used)
     except ValueError as error:
@@ -117,8 +119,6 @@ def _existing(path: str | os.PathLike[str]) -> Path:
         raise FileNotFoundError(f"{path}: there is no such file")
     if not path.is_file():
         raise ValueError(f"{path}: is a device or a pipe, not a file")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path}: is an empty file")
     return path
 
 
