@@ -171,7 +171,9 @@ def test_a_transform_is_saved_and_read_again(tmp_path):
         ({"matrix": [[1, 0], [0, 1]]}, "another size"),
         ({"matrix": [[0, 0, 1], [0, 0, 1], [0, 0, 1]]}, "cannot be inverted"),
         ({"matrix": [[1, 0, 1], [0, 1, 1], [1, 0, 1]]}, "not affine"),
-        ({"matrix": [[1, 0, "NaN"], [0, 1, 1], [0, 0, 1]]}, "not finite"),
+        ({"matrix": [[1, 0, "NaN"], [0, 1, 1], [0, 0, 1]]}, "leads beyond"),
+        ({"matrix": [[1, 0, 10**400], [0, 1, 1], [0, 0, 1]]}, "too large"),
+        ({"matrix": [[1e200, 0, 1], [0, 1e200, 1], [0, 0, 1]]}, "leads beyond"),
     ],
 )
 def test_a_damaged_transform_is_refused_by_name(tmp_path, change, says):
@@ -257,3 +259,23 @@ def test_without_simpleitk_the_extra_is_named_before_any_work(tmp_path, monkeypa
     assert cli.main(["fuse", "a.png", "b.png", "-o", "out.png", "--register", "rigid"]) == 2
     assert 'pip install "haarmony[register]"' in capsys.readouterr().err
     assert not (tmp_path / "out.png").exists()
+
+
+def test_volumes_that_share_a_few_slices_are_looked_at_there():
+    voxels = np.random.default_rng(0).integers(0, 256, (32, 32, 22), dtype=np.uint8)
+    a = Volume(voxels, (0.0, 255.0), np.eye(4))
+    shift = np.eye(4)
+    shift[2, 3] = 18
+    b = Volume(voxels[:, :, 18:], (0.0, 255.0), shift)
+    assert look(a, b) is None
+    shift[2, 3] = 500
+    assert look(a, Volume(b.voxels, b.value_range, shift)) is None
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_what_simpleitk_cannot_register_is_one_line(slices):
+    voxels = np.random.default_rng(0).integers(0, 256, (32, 32, slices), dtype=np.uint8)
+    volume = Volume(voxels, (0.0, 255.0), np.eye(4))
+    with pytest.raises(ValueError, match="cannot be registered") as refused:
+        find(volume, volume)
+    assert "\n" not in str(refused.value)

@@ -59,7 +59,8 @@ def test_a_shift_by_half_a_voxel_and_what_lies_outside():
     moved = a.affine.copy()
     moved[0, 3] = 4.5
     _, b = volumes.aligned(a, Volume(a.voxels, a.value_range, moved))
-    np.testing.assert_array_equal(b.voxels[:5], 0)
+    np.testing.assert_array_equal(b.voxels[:4], 0)
+    np.testing.assert_allclose(b.voxels[4], a.voxels[0], atol=1e-6)  # on the outer face of its first voxels
     np.testing.assert_allclose(b.voxels[5:], (a.voxels[:13] + a.voxels[1:14]) / 2, atol=1e-6)
     moved[0, 3] = 40
     with pytest.raises(ValueError, match="do not overlap"):
@@ -143,3 +144,28 @@ def test_refused(fuser):
         fuser(a, a, slices=(3, 23))
     with pytest.raises(ValueError, match="unknown plane 'oblique'"):
         fuser(a, a, plane="oblique")
+
+
+def test_the_second_reaches_to_the_outer_faces_of_its_voxels():
+    """The same field of view at 2 mm and at 1 mm: the finer rim lies outside the coarser centres."""
+    fine = np.diag([1.0, 1.0, 1.0, 1.0])
+    coarse = np.diag([2.0, 2.0, 2.0, 1.0])
+    coarse[:3, 3] = 0.5
+    a = Volume(np.full((16, 16, 16), 200, np.uint8), (0.0, 255.0), fine)
+    b = Volume(np.full((8, 8, 8), 100, np.uint8), (0.0, 255.0), coarse)
+    second = volumes.aligned(a, b)[1]
+    np.testing.assert_allclose(second.voxels, 100 / 255, atol=1e-6)
+    assert not [note for note in second.notes if "covers" in note]
+
+
+def test_a_thick_slice_off_its_plane_is_still_there():
+    thick = np.diag([1.0, 1.0, 5.0, 1.0])
+    off = thick.copy()
+    off[2, 3] = 0.4
+    voxels = np.random.default_rng(0).integers(1, 256, (16, 16, 1), dtype=np.uint8)
+    a, b = (Volume(voxels, (0.0, 255.0), affine) for affine in (thick, off))
+    np.testing.assert_allclose(volumes.aligned(a, b)[1].voxels * 255, voxels, atol=1e-3)
+    off = thick.copy()
+    off[2, 3] = 6.0  # beyond both halves
+    with pytest.raises(ValueError, match="do not overlap"):
+        volumes.aligned(a, Volume(voxels, (0.0, 255.0), off))

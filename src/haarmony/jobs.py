@@ -179,10 +179,10 @@ class Fused:
     """What the second source was moved by."""
 
     def write(self, out: Path) -> None:
-        """Write the result and, before it, the transform."""
+        """Write the result, then the transform."""
+        write(out, self.result)
         if self.transform is not None:
             self.transform.save(transform_of(out))
-        write(out, self.result)
 
 
 def transform_of(out: Path) -> Path:
@@ -462,6 +462,8 @@ def _make(fuse: Fuse, job: _Job) -> _Made:
             values=fused.values,
             transform=fused.transform.encoded() if fused.transform else b"",
         )
+    except MemoryError:
+        made = replace(made, error=ValueError(f"{job.target}: not enough memory for it"))
     # The sources are to blame. Anything else is a mistake in the program and ends the run.
     except (ValueError, OSError) as error:
         made = replace(made, error=error)
@@ -474,12 +476,15 @@ def _land(job: _Job, made: _Made, settings: Settings, manifest: Manifest, *, ove
         return _failed(job, made, settings, manifest)
     if not overwrite and _standing(job.target) != job.stands:  # it has appeared since
         return _not_ours(job, settings, manifest)
+    if made.transform and not overwrite and job.stands is None and os.path.lexists(transform_of(job.target)):
+        taken = FileExistsError(f"{transform_of(job.target)}: exists already; --overwrite replaces it")
+        return _failed(job, replace(made, error=taken), settings, manifest)
     entry = _entry(job, settings, made, "fused", out_sha256=_digest(made.content))
     try:
         manifest.add(entry)
+        write_bytes(job.target, made.content)
         if made.transform:
             write_bytes(transform_of(job.target), made.transform)
-        write_bytes(job.target, made.content)
     except OSError as error:  # a full disk's, say
         return _failed(job, replace(made, error=error), settings, manifest)
     return Outcome(job.pair, job.target, "fused", notes=job.notes + made.notes, seconds=made.seconds)

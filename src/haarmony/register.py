@@ -25,6 +25,7 @@ import numpy as np
 from haarmony import volumes
 from haarmony.colour import to_luma
 from haarmony.io import Picture, Volume, replacing, to_unit
+from haarmony.io.volume import FARTHEST
 
 KINDS = ("none", "rigid", "affine", "auto")
 
@@ -123,8 +124,8 @@ class Transform:
             size = {"px": 3, "mm": 4}[content["unit"]]
             if matrix.shape != (size, size) or centre.shape != (size - 1,):
                 raise ValueError("its matrix or its centre has another size")
-            if not (np.isfinite(matrix).all() and np.isfinite(centre).all()):
-                raise ValueError("its matrix or its centre is not finite")
+            if not (np.abs(matrix).max() < FARTHEST and np.abs(centre).max() < FARTHEST):  # or NaN
+                raise ValueError(f"its matrix or its centre leads beyond {FARTHEST:g}")
             if abs(np.linalg.det(matrix)) < 1e-6 or (matrix[-1] != [*[0] * (size - 1), 1]).any():
                 raise ValueError("its matrix cannot be inverted or is not affine")
             return cls(
@@ -134,7 +135,7 @@ class Transform:
                 float(content["nmi_before"]),
                 float(content["nmi_after"]),
             )
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ValueError(f"{path}: is no transform that haarmony saved ({error})") from None
 
 
@@ -213,20 +214,20 @@ def look(a: Picture | Volume, b: Picture | Volume) -> Transform | None:
 
     Args:
         a: First source.
-        b: Second source, as for `find`. Of volumes the slice in the middle is looked at.
+        b: Second source, as for `find`. Of volumes one slice of both is looked at, near the middle.
 
     Returns:
         A shift and a turn in the plane, in pixels, as well as pictures of 64 pixels show them. Measured by
         benchmarks/registration.py: how often it finds what was moved, and how often it is wrong.
 
     Raises:
-        ValueError: Sizes differ, or volumes do not overlap.
+        ValueError: Sizes differ.
     """
     if isinstance(a, Volume) and isinstance(b, Volume):
-        plane = volumes.plane_of(a)
-        middle = volumes.count(a, plane) // 2
-        a, b = volumes.aligned(a, b, plane=plane, slices=(middle, middle + 1))
-        a, b = volumes.as_picture(a), volumes.as_picture(b)
+        shown = _shared_slice(a, b)
+        if shown is None:
+            return None
+        a, b = shown
     x, y = _lumas(a, b)
     found = _pose(x, y)
     side = max(x.shape)
@@ -235,6 +236,19 @@ def look(a: Picture | Volume, b: Picture | Volume) -> Transform | None:
         return None
     # At the rim of what was tried there is a slope, but no summit: pairs with little in common have those.
     return None if found.shift * SMALL / side > REACH - 1 else found
+
+
+def _shared_slice(a: Volume, b: Volume) -> tuple[Picture, Picture] | None:
+    """The slice nearest to the first's middle where the second has something, of both."""
+    plane = volumes.plane_of(a)
+    count = volumes.count(a, plane)
+    for k in sorted(range(count), key=lambda k: abs(k - count // 2)):
+        try:
+            x, y = volumes.aligned(a, b, plane=plane, slices=(k, k + 1))
+        except ValueError:  # nothing there
+            continue
+        return volumes.as_picture(x), volumes.as_picture(y)
+    return None
 
 
 def apply(b: Picture | Volume, transform: Transform) -> Picture | Volume:
@@ -484,7 +498,11 @@ def _climb(fixed: Any, moving: Any, kind: str, start: np.ndarray, *, shrinks: li
         method.SetSmoothingSigmasPerLevel([float(shrink) for shrink in shrinks])
         method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
         method.SetInitialTransform(transform, inPlace=True)
-        method.Execute(fixed, moving)
+        try:
+            method.Execute(fixed, moving)
+        except RuntimeError as error:  # too few slices, or nothing that varies
+            problem = str(error).strip().splitlines()[-1]
+            raise ValueError(f"cannot be registered ({problem})") from error
         matrix = np.eye(dimension + 1)
         matrix[:-1, :-1] = np.reshape(transform.GetMatrix(), (dimension, dimension))
         matrix[:-1, -1] = np.array(transform.GetTranslation()) + centre - matrix[:-1, :-1] @ centre

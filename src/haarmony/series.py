@@ -6,6 +6,7 @@ and what it says of its sources. An output file says nothing of the patient; a s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from haarmony.io import Picture, Volume, check_target, read
@@ -60,8 +61,11 @@ def fuse_series(
     found = [_found(path, wanted) for path, wanted in zip((a, b), series, strict=True)]
     if window is not None:
         window_range(window)
-        if not any(source is not None and source.about.modality == "CT" for source in found):
+        scans = [source is not None and source.about.modality == "CT" for source in found]
+        if not any(scans):
             raise ValueError(f"--window {window}: neither {a} nor {b} is a DICOM CT")
+        if not any(ct and chosen is None for ct, chosen in zip(scans, fuse.ranges, strict=True)):
+            raise ValueError(f"--window {window}: the CT's value range is given, too; give one of them")
     try:
         volumes = [
             _volume(path, source, window, chosen)
@@ -87,16 +91,20 @@ def fuse_series(
     if not as_dicom:
         done.write(out)
         return done
+    second, described = found[1], fuse.described()
     if transform is not None:
-        transform.save(transform_of(out))
+        described += f", second source moved {transform.described()}"
+        second = second and replace(second, affine=moved.affine)
     write_dicom(
         out,
         fused,
-        references=found,
-        description=fuse.described(),
+        references=[found[0], second],
+        description=described,
         keep_identity=keep_identity,
         overwrite=overwrite,
     )
+    if transform is not None:
+        transform.save(transform_of(out))
     return done
 
 

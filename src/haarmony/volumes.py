@@ -2,7 +2,7 @@
 
 Voxel i of the first source lies at A i in the scanner's frame, so the second, whose affine is B, is read at
 
-    j = B⁻¹ A i,        linearly between its voxels, 0 where it has none,
+    j = B⁻¹ A i,        linearly between its voxels, 0 beyond their outer faces,
 
 both affines in mm. Slices are shown to the model as a radiologist sees them, whatever the stored order:
 axial with the front up, coronal and sagittal with the head up.
@@ -203,9 +203,16 @@ def _resampled(b: Volume, a: Volume, matrix: np.ndarray) -> Volume:
     for channel in np.ndindex(*voxels.shape[3:]):
         where = (..., *channel)
         out[where] = ndimage.affine_transform(
-            voxels[where], matrix[:3, :3], matrix[:3, 3], a.shape, np.float32, order=1
+            voxels[where], matrix[:3, :3], matrix[:3, 3], a.shape, np.float32, order=1, mode="nearest"
         )
     np.clip(out, 0, 1, out=out)
+    i, j = np.ogrid[: a.shape[0], : a.shape[1]]
+    for k in range(
+        a.shape[2]
+    ):  # a voxel reaches half its length beyond its centre, and there is nothing after
+        at = [row[0] * i + row[1] * j + row[2] * k + row[3] for row in matrix[:3]]
+        outside = [(x < -0.5 - 1e-6) | (x > n - 0.5 + 1e-6) for x, n in zip(at, b.shape, strict=True)]
+        out[:, :, k][outside[0] | outside[1] | outside[2]] = 0
     was, now = (" × ".join(map(str, volume.shape)) for volume in (b, a))
     notes = [f"second source resampled by its affine, from {was} voxels to {now}"]
     if (covered := _covered(a.shape, b.shape, matrix)) < COVERED:
@@ -214,8 +221,8 @@ def _resampled(b: Volume, a: Volume, matrix: np.ndarray) -> Volume:
 
 
 def _covered(shape_a: tuple[int, ...], shape_b: tuple[int, ...], matrix: np.ndarray) -> float:
-    """The share of a's voxels that lie between voxels of b, told from some of them."""
+    """The share of a's voxels that lie in voxels of b, told from some of them."""
     some = [np.linspace(0, n - 1, min(n, 40)) for n in shape_a]
     at = matrix[:3, :3] @ np.array(np.meshgrid(*some)).reshape(3, -1) + matrix[:3, 3:]
-    last = np.array(shape_b)[:, None] - 1
-    return float(((at > -1e-6) & (at < last + 1e-6)).all(0).mean())
+    end = np.array(shape_b)[:, None] - 0.5
+    return float(((at > -0.5 - 1e-6) & (at < end + 1e-6)).all(0).mean())

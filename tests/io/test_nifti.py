@@ -145,3 +145,11 @@ def test_ranges_of_pictures(tmp_path):
     assert warm.value_range == pytest.approx((-273.15, 3821.85))
     assert "the smallest and the largest of the picture" in warm.notes[0]
     np.testing.assert_allclose(warm.pixels, ramp / 4095, atol=1e-6)
+
+
+def test_a_range_that_falls_is_kept(tmp_path):
+    """White is the least value, as in a MONOCHROME1 series: the header's slope is negative."""
+    voxels = np.linspace(0, 1, 64, dtype=np.float32).reshape(4, 4, 4)
+    write(tmp_path / "falls.nii", Volume(voxels, (999.0, 0.0), np.eye(4)))
+    values = np.asarray(nib.load(tmp_path / "falls.nii").dataobj)
+    np.testing.assert_allclose(values, 999 * (1 - voxels), atol=0.02)

@@ -35,6 +35,7 @@ from haarmony.io.dicom_headers import (
     walk,
 )
 from haarmony.io.guards import BoundedFile, plain
+from haarmony.io.ranges import into_unit
 from haarmony.io.volume import Unit, Volume
 
 WINDOWS = {"brain": (40, 80), "bone": (600, 2800), "soft": (50, 400), "lung": (-600, 1500)}
@@ -93,9 +94,8 @@ class Series:
             if ends is None and self.about.modality == "CT":
                 why += f"; windows for a CT: {', '.join(WINDOWS)} or centre/width"
             notes.append(f"values from {low:.7g} to {high:.7g} shown from black to white ({why})")
-            voxels -= np.float32(low)
-            voxels /= np.float32(high - low)
-            np.clip(voxels, 0, 1, out=voxels)
+            for k, values in enumerate(voxels):
+                voxels[k] = into_unit(values, (low, high))
             if inverted:
                 np.subtract(1, voxels, out=voxels)
             padded = np.isnan(voxels)

@@ -257,7 +257,9 @@ def _layout(header: Any) -> Layout:
     samples, bits = int(header.get("SamplesPerPixel", 1)), int(header.get("BitsAllocated", 0))
     photometric = str(header.get("PhotometricInterpretation", ""))
     if min(rows, columns, frames) < 1 or frames > MAX_FRAMES:
-        raise RefusedError(f"claims {columns} × {rows} pixels in {frames} frames; export it again")
+        raise RefusedError(
+            f"claims {columns} × {rows} pixels in {frames} frames; 1 to {MAX_FRAMES} frames are read"
+        )
     check_size(columns, rows, frames, samples)
     colours = {"RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_ICT": 3, "YBR_RCT": 3}
     if samples != (colours | {"MONOCHROME1": 1, "MONOCHROME2": 1}).get(photometric):

@@ -245,7 +245,7 @@ def _new_header(volume: Volume) -> tuple[Any, np.dtype[Any]]:
     lo, hi = volume.value_range
     slope = (hi - lo) / int(np.iinfo(dtype).max)
     least, most = (float(limit) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
-    if not colour and not (least <= slope <= most and abs(lo) <= most):
+    if not colour and not (least <= abs(slope) <= most and abs(lo) <= most):  # it falls where white is less
         raise ValueError(
             f"cannot write values from {lo:.7g} to {hi:.7g}, beyond NIfTI's scaling; choose another range"
         )
