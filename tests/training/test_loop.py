@@ -205,8 +205,8 @@ def test_a_log_that_fills_the_disk_is_named(recipe_path, tmp_path):
     def fill(line):
         if line.startswith("validation 2 score"):
             (path,) = (run / "tensorboard").iterdir()
-            path.unlink()
-            path.symlink_to("/dev/full")
+            (run / "full").symlink_to("/dev/full")
+            (run / "full").replace(path)  # at once: the log's thread makes a file anew that is gone
 
     with pytest.raises(OSError, match="No space left on device") as caught:
         train(recipe_path, out=run, report=fill)
