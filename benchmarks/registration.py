@@ -1,14 +1,15 @@
 """Measure alignment: pairs moved on purpose, how near they are brought back, and whether that is noticed.
 
-    python benchmarks/registration.py DATA [--sets harvard/CT-MRI,…] [-n 40] [--shift 15] [--turn 8]
+    python benchmarks/registration.py [DATA] [--sets harvard/CT-MRI,…] [-n 40] [--shift 15] [--turn 8]
 
-DATA holds the folders and the splits.json that the recipes name. The second source of every validation pair
-is moved by a shift of up to 15 pixels and a turn of up to 8°, then found again by `haarmony.register.find`.
-The error is the mean distance, over the head (where the first source is not black), between where things are
-put and where they belong. Belonging has two meanings, since the pairs were aligned by others before:
+DATA holds the folders and the splits.json that the recipes name; without it only phantoms are tried. The second
+source of every pair (of DATA: of the validation split) is moved by a shift of up to 15 pixels and a turn of up
+to 8°, then found again by `haarmony.register.find`. The error is the mean distance, over the head (where the
+first source is not black), between where things are put and where they belong. A phantom's place is known;
+other pairs were aligned by their makers, so belonging has two meanings:
 
     from the pose found    that of the pair as it came, which `find` is asked for, too: what moving it cost
-    from the pair as it came    its makers' alignment taken for the truth
+    from the pair as it came    its makers' alignment taken for the truth, which of phantoms it is
 
 `look` is asked about each pair as it came (a false alarm where it says anything) and moved.
 """
@@ -26,13 +27,14 @@ from haarmony import register
 from haarmony.cli import answer
 from haarmony.colour import to_luma
 from haarmony.io import Picture, read_picture, to_unit
+from haarmony.phantom import head
 
 SETS = "harvard/CT-MRI,harvard/PET-MRI,harvard/SPECT-MRI"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?", help="folder of pairs with its splits.json")
     parser.add_argument("--sets", default=SETS)
     parser.add_argument("-n", "--number", type=int, default=40, help="pairs of a set, evenly chosen")
     parser.add_argument("--shift", type=float, default=15, help="pixels, at most")
@@ -43,9 +45,12 @@ def main() -> None:
 
     print("| pairs | from the pose found | nine of ten | from the pair as it came | noticed | false alarms |")
     print("|---|---:|---:|---:|---:|---:|")
-    for name in options.sets.split(","):
+    tried = {f"phantom MRI-{second}": phantoms(second, options.number) for second in ("CT", "PET", "SPECT")}
+    if options.data is not None:
+        tried |= {name: pairs(options.data, name, options.number) for name in options.sets.split(",")}
+    for name, sources in tried.items():
         rng, rows = np.random.default_rng(options.seed), []
-        for a, b in pairs(options.data, name, options.number):
+        for a, b in sources:
             centre = (np.array(a.pixels.shape[:2]) - 1) / 2
             length, towards = options.shift * rng.random() ** 0.5, rng.uniform(0, 2 * np.pi)
             shift = length * np.array([np.cos(towards), np.sin(towards)])
@@ -53,11 +58,11 @@ def main() -> None:
             by = register.Transform(moved_by, centre, "rigid", 1.0, 1.0)
             moved = register.apply(b, by)
             unmoved, found = (register.find(a, x, options.kind).matrix for x in (b, moved))
-            head = np.argwhere(to_luma(to_unit(a.pixels)) > 0.05)[::7]
+            inside = np.argwhere(to_luma(to_unit(a.pixels)) > 0.05)[::7]
             rows.append(
                 (
-                    apart(by.matrix @ found, unmoved, head),
-                    apart(by.matrix @ found, np.eye(3), head),
+                    apart(by.matrix @ found, unmoved, inside),
+                    apart(by.matrix @ found, np.eye(3), inside),
                     register.look(a, moved) is not None,
                     register.look(a, b) is not None,
                 )
@@ -79,6 +84,15 @@ def pairs(data: Path, name: str, number: int) -> list[tuple[Picture, Picture]]:
         tuple(read_picture(next((data / name / of).glob(f"{stem}.*"))) for of in (first, second))
         for stem in chosen
     ]
+
+
+def phantoms(second: str, number: int) -> list[tuple[Picture, Picture]]:
+    """Pairs of heads 0, 1, …, each at four heights."""
+    found = []
+    for i in range(number):
+        a, b = head(seed=i // 4).pair(second, 16 * (i % 4))
+        found.append((Picture(a, (0.0, 255.0)), Picture(b, (0.0, 255.0))))
+    return found
 
 
 def order(folder: str) -> bool:

@@ -8,7 +8,8 @@ neighbouring slices and mean |Δx| that of neighbouring pixels within one, the f
     (mean |Δz| / mean |Δx| of the fused volume) / (the same of the sources' pixel-wise maximum),
 
 of lumas: 1 where the fused volume changes along z as that maximum does. Each source's own ratio stands
-beside it, since a fused volume that shows more of the rougher one is rougher without any flicker. The
+beside it, since a fused volume that shows more of the rougher one is rougher without any flicker, and so does
+the figure of their average, which cannot flicker: a maximum hides the noise of the darker source. The
 phantom's heads have slices of 1 and of 3 mm, each with noise of its own; of DATA, where it is given, it is
 every row of five numbers or more that follow one another in the validation split, all of one patient.
 Memory is the peak of a process of its own that runs `haarmony fuse a.nii.gz b.nii.gz -o out.nii.gz` on int16
@@ -58,7 +59,11 @@ def main() -> None:
     if len(size) != 3 or min(size) < 16:
         parser.error(f"argument --size: {options.size} is not I,J,K, each at least 16")
     patients = _patients(options.data) if options.data else []
-    print("| volume | slices | MRI | other | maximum | fused | flicker |", "|---|" + 6 * "--:|", sep="\n")
+    print(
+        "| volume | slices | MRI | other | maximum | fused | flicker | average's |",
+        "|---|" + 7 * "--:|",
+        sep="\n",
+    )
     fuser = Fuser(options.model)
     for second, first in PAIRS.items():
         for step in (1, 3):
@@ -80,8 +85,10 @@ def main() -> None:
 def _row(name: str, fuser: Fuser, a: np.ndarray, b: np.ndarray) -> None:
     fused = to_unit(fuser(_volume(a), _volume(b)).voxels)
     lumas = [_luma(to_unit(np.moveaxis(x, 0, 2))) for x in (a, b)]
-    figures = [_roughness(x) for x in (*lumas, np.maximum(*lumas), _luma(fused.swapaxes(0, 1)))]
-    cells = [f"{figure:.3f}" for figure in (*figures, figures[3] / figures[2])]
+    maximum, average = np.maximum(*lumas), sum(lumas) / 2
+    figures = [_roughness(x) for x in (*lumas, maximum, _luma(fused.swapaxes(0, 1)))]
+    flicker = figures[3] / figures[2], _roughness(average) / figures[2]
+    cells = [f"{figure:.3f}" for figure in (*figures, *flicker)]
     print("|", " | ".join([name, str(len(a)), *cells]), "|", flush=True)
 
 
