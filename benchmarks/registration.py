@@ -2,11 +2,11 @@
 
     python benchmarks/registration.py [DATA] [--sets harvard/CT-MRI,…] [-n 40] [--shift 15] [--turn 8]
 
-DATA holds the folders and the splits.json that the recipes name; without it only phantoms are tried. The second
-source of every pair (of DATA: of the validation split) is moved by a shift of up to 15 pixels and a turn of up
-to 8°, then found again by `haarmony.register.find`. The error is the mean distance, over the head (where the
-first source is not black), between where things are put and where they belong. A phantom's place is known;
-other pairs were aligned by their makers, so belonging has two meanings:
+DATA holds the folders and the splits.json that the recipes name; without it only phantoms are tried. The
+second source of every pair (of DATA: of the validation split) is moved by a shift of up to 15 pixels and a
+turn of up to 8°, then found again by `haarmony.register.find`. The error is the mean distance, over the head
+(where the first source is not black), between where things are put and where they belong. A phantom's place
+is known; other pairs were aligned by their makers, so belonging has two meanings:
 
     from the pose found    that of the pair as it came, which `find` is asked for, too: what moving it cost
     from the pair as it came    its makers' alignment taken for the truth, which of phantoms it is
