@@ -103,7 +103,7 @@ def test_folders_that_both_hold_pictures_pair_up_unless_both_hold_dicom(here):
         (["ct", "a.png", "-o", "out", "--format", "dicom"], "a.png: is a picture"),
         (["ct", "a.png", "-o", "out", "--format", "dicom", "--series-b", "1"], "a.png: is no DICOM"),
         (["ct", "mr", "-o", "out.png", "--keep-identity"], "only a DICOM series keeps identity"),
-        (["ct", "mr", "-o", "mr", "--format", "dicom"], "mr: exists already"),
+        (["ct", "mr", "-o", "both", "--format", "dicom"], "both: exists already"),
         (["a.png", "a.png", "-o", "out.png", "--window", "brain"], "no source is DICOM"),
         (["a.png", "a.png", "-o", "out", "--format", "dicom"], "no source is DICOM"),
     ],

@@ -70,17 +70,17 @@ def fuse_series(
         ValueError: A source cannot be read, an option is of no use, or the two cannot be fused.
         OSError: A file cannot be read or written.
     """
+    for source in (a, b):
+        if out.resolve() in (source.resolve(), *source.resolve().parents):
+            raise ValueError(f"{out}: is or holds a source; write somewhere else")
+        if source.is_dir() and source.resolve() in out.resolve().parents:
+            raise ValueError(f"{out}: lies in the source folder {source}; write somewhere else")
     if as_dicom:
         check_folder(out, overwrite=overwrite)
     else:
         check_target(out, overwrite=overwrite)
     if keep_identity and not as_dicom:
         raise ValueError(f"{out}: only a DICOM series keeps identity; add --format dicom")
-    for source in (a, b):
-        if out.resolve() in (source.resolve(), *source.resolve().parents):
-            raise ValueError(f"{out}: is or holds a source; write somewhere else")
-        if source.is_dir() and source.resolve() in out.resolve().parents:
-            raise ValueError(f"{out}: lies in the source folder {source}; write somewhere else")
     found = [_found(path, wanted) for path, wanted in zip((a, b), series, strict=True)]
     if window is not None:
         window_range(window)
