@@ -66,6 +66,26 @@ def test_one_slice_makes_a_picture_without_identity(here):
     np.testing.assert_allclose(read("out.png").pixels / 65535, expected, atol=1e-4)
 
 
+def test_folders_that_both_hold_pictures_pair_up_unless_both_hold_dicom(here):
+    for folder in ("one", "two"):
+        os.mkdir(folder)
+        write(f"{folder}/p1.png", np.zeros((16, 20), np.uint8))
+    one, two, ct = Path("one"), Path("two"), Path("ct")
+    assert not series.concerns(one, two)
+    os.rename("ct/000.dcm", "one/stray.dcm")
+    assert not series.concerns(one, two)
+    assert not series.concerns(two, one)
+    assert series.concerns(one, ct)  # which holds nothing that pairs up
+    assert series.concerns(one, Path("ct/001.dcm"))
+    os.rename("ct/002.dcm", "two/stray.dcm")
+    with pytest.raises(ValueError, match=r"^one and two: hold DICOM and also p1.png and p1.png; keep one"):
+        series.concerns(one, two)
+    os.remove("one/p1.png")
+    Path("one/p1.nii.gz").touch()
+    with pytest.raises(ValueError, match=r"and also p1.nii.gz and p1.png"):
+        series.concerns(one, two)
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
@@ -76,11 +96,14 @@ def test_one_slice_makes_a_picture_without_identity(here):
         ),
         (["ct", "mr", "-o", "out", "--format", "dicom", "--series-a", "7"], "no series '7' in it"),
         (["ct", "mr", "-o", "ct", "--format", "dicom", "--overwrite"], "ct: is or holds a source"),
+        (["ct", "mr", "-o", "ct/out", "--format", "dicom"], "ct/out: lies in the source folder ct; write"),
+        (["mr", "ct", "-o", "both/../ct/out.png", "--slices", "0:1"], "lies in the source folder ct; write"),
+        (["both", "mr", "-o", "both/x/f.nii.gz", "--series-a", "5"], "lies in the source folder both; write"),
         (["both", "mr", "-o", "out", "--format", "dicom"], "both: holds 2 series; choose one"),
         (["ct", "a.png", "-o", "out", "--format", "dicom"], "a.png: is a picture"),
         (["ct", "a.png", "-o", "out", "--format", "dicom", "--series-b", "1"], "a.png: is no DICOM"),
         (["ct", "mr", "-o", "out.png", "--keep-identity"], "only a DICOM series keeps identity"),
-        (["ct", "mr", "-o", "mr", "--format", "dicom"], "mr: exists already"),
+        (["ct", "mr", "-o", "both", "--format", "dicom"], "both: exists already"),
         (["a.png", "a.png", "-o", "out.png", "--window", "brain"], "no source is DICOM"),
         (["a.png", "a.png", "-o", "out", "--format", "dicom"], "no source is DICOM"),
     ],

@@ -12,12 +12,32 @@ from pathlib import Path
 from haarmony.io import Picture, Volume, check_target, read
 from haarmony.io.dicom import Series, find_series, is_dicom, window_range
 from haarmony.io.dicom_writer import check_folder, write_dicom
-from haarmony.jobs import Fused, Fusing, Range, fitting, transform_of
+from haarmony.jobs import SUFFIXES, Fused, Fusing, Range, fitting, transform_of
 
 
 def concerns(a: Path, b: Path) -> bool:
-    """Whether a source is DICOM: a file of it, or a folder of such files and no folder of pictures."""
-    return is_dicom(a) or is_dicom(b)
+    """Whether a source is DICOM: a file of it, or a folder of such files.
+
+    Two folders that both hold pictures or volumes pair up by their stems, whatever else is in one of them.
+
+    Raises:
+        ValueError: Both hold DICOM, too, so that either could be meant.
+    """
+    dicom = is_dicom(a), is_dicom(b)
+    named = _pairable(a), _pairable(b)
+    if not all(named):
+        return any(dicom)
+    if all(dicom):
+        raise ValueError(f"{a} and {b}: hold DICOM and also {named[0]} and {named[1]}; keep one kind in each")
+    return False
+
+
+def _pairable(folder: Path) -> str:
+    """The first file of a folder that would be one of a pair, if there is one."""
+    if not folder.is_dir():
+        return ""
+    names = (path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return min((name for name in names if name.lower().endswith(SUFFIXES)), default="")
 
 
 def fuse_series(
@@ -50,14 +70,17 @@ def fuse_series(
         ValueError: A source cannot be read, an option is of no use, or the two cannot be fused.
         OSError: A file cannot be read or written.
     """
+    for source in (a, b):
+        if out.resolve() in (source.resolve(), *source.resolve().parents):
+            raise ValueError(f"{out}: is or holds a source; write somewhere else")
+        if source.is_dir() and source.resolve() in out.resolve().parents:
+            raise ValueError(f"{out}: lies in the source folder {source}; write somewhere else")
     if as_dicom:
         check_folder(out, overwrite=overwrite)
     else:
         check_target(out, overwrite=overwrite)
     if keep_identity and not as_dicom:
         raise ValueError(f"{out}: only a DICOM series keeps identity; add --format dicom")
-    if any(out.resolve() in (path.resolve(), *path.resolve().parents) for path in (a, b)):
-        raise ValueError(f"{out}: is or holds a source; write somewhere else")
     found = [_found(path, wanted) for path, wanted in zip((a, b), series, strict=True)]
     if window is not None:
         window_range(window)

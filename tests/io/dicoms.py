@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset, uid
+from pydicom.encaps import encapsulate
 
 AXIAL = (1, 0, 0, 0, 1, 0)
 CLASSES = {
@@ -60,6 +61,15 @@ def slice_of(pixels, *, modality="CT", series="1.2.3.1", number=1, **tags):
         setattr(dataset, keyword, value)
     data = pixels.tobytes()
     dataset.PixelData = data + b"\0" * (len(data) % 2)
+    return dataset
+
+
+def encapsulated(pixels, frames, syntax, **tags):
+    """A data set of one image whose frames are compressed already."""
+    dataset = slice_of(pixels, **tags)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = encapsulate(frames)
+    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
     return dataset
 
 

@@ -154,6 +154,86 @@ def test_identity_of_two_patients_is_not_mixed(tmp_path, sources):
     assert not (tmp_path / "out").exists()
 
 
+STUDY, UNKNOWN = {"StudyInstanceUID": "1.2.77"}, {"PatientID": ""}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        ({}, STUDY, None),  # one ID in two studies
+        (UNKNOWN, UNKNOWN, None),  # a study is of one patient
+        (UNKNOWN, UNKNOWN | STUDY, "no Patient ID and are of different studies"),
+        ({"PatientID": None}, UNKNOWN | STUDY, "no Patient ID and are of different studies"),
+        (UNKNOWN, {}, "different Patient IDs"),
+        ({}, UNKNOWN, "different Patient IDs"),
+        ({"IssuerOfPatientID": "A"}, {}, None),
+        ({"IssuerOfPatientID": "A"}, {"IssuerOfPatientID": "B"}, "different Issuer of Patient IDs"),
+        ({}, {"PatientBirthDate": "19700302"}, "different Patient's Birth Dates"),
+        ({}, {"PatientBirthDate": ""}, None),
+    ],
+)
+def test_two_who_are_not_known_to_be_one_patient_are_not_taken_for_one(tmp_path, first, second, says):
+    series_in(tmp_path / "a", RAMP, **first)
+    series_in(tmp_path / "b", RAMP, series="1.2.4", **second)
+    found = [find_series(tmp_path / name) for name in "ab"]
+    if says is None:
+        write_dicom(tmp_path / "out", found[0].read(), references=found, keep_identity=True)
+        assert {d.PatientID for d in written(tmp_path / "out")} == {first.get("PatientID", "ID-4711")}
+        assert {d.StudyInstanceUID for d in written(tmp_path / "out")} == {"1.2.3"}
+        return
+    with pytest.raises(ValueError, match=f"^the sources have {says}.*; leave out --keep-identity$"):
+        write_dicom(tmp_path / "out", found[0].read(), references=found, keep_identity=True)
+    assert not (tmp_path / "out").exists()
+    write_dicom(tmp_path / "out", found[0].read(), references=found)  # which says of nobody
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        ("ISO_IR 100", "Müller^Jörg"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"),
+        ("ISO_IR 144", "Люкс^А"),
+    ],
+)
+def test_names_survive_in_any_script(tmp_path, charset, name):
+    series_in(tmp_path / "s", RAMP, SpecificCharacterSet=charset, PatientName=name, StudyDescription="")
+    source = find_series(tmp_path / "s")
+    write_dicom(tmp_path / "out", source.read(), references=[source], keep_identity=True)
+    for dataset in written(tmp_path / "out"):
+        assert dataset.PatientName == name
+        assert dataset.SpecificCharacterSet == "ISO_IR 192"
+
+
+def test_an_empty_name_stays_empty(tmp_path):
+    series_in(tmp_path / "s", RAMP, PatientName="", StudyInstanceUID="")
+    source = find_series(tmp_path / "s")
+    write_dicom(tmp_path / "out", source.read(), references=[source], keep_identity=True)
+    assert {str(d.PatientName) for d in written(tmp_path / "out")} == {""}
+    assert all(d.StudyInstanceUID for d in written(tmp_path / "out"))
+
+
+def test_words_burnt_into_a_source_are_told_of(tmp_path):
+    for burned, removed in (("YES", "NO"), ("NO", "YES"), ("", "YES")):
+        series_in(tmp_path / f"s{burned}", RAMP, BurnedInAnnotation=burned)
+        source = find_series(tmp_path / f"s{burned}")
+        assert any("words are burnt into its pixels" in note for note in source.notes) == (burned == "YES")
+        write_dicom(tmp_path / f"out{burned}", source.read(), references=[source])
+        for dataset in written(tmp_path / f"out{burned}"):
+            assert dataset.get("BurnedInAnnotation", "") == burned
+            assert dataset.PatientIdentityRemoved == removed
+            assert ("DeidentificationMethod" in dataset) == (removed == "YES")
+            assert dataset.PatientName == "ANONYMOUS"
+
+
+def test_loss_by_compression_stays_said(tmp_path):
+    series_in(tmp_path / "s", RAMP, LossyImageCompression="01")
+    series_in(tmp_path / "n", RAMP, LossyImageCompression="00")
+    for name, said in (("s", "01"), ("n", None)):
+        source = find_series(tmp_path / name)
+        write_dicom(tmp_path / f"out{name}", source.read(), references=[None, source])
+        assert {d.get("LossyImageCompression") for d in written(tmp_path / f"out{name}")} == {said}
+
+
 @pytest.mark.parametrize("keep", [False, True], ids=["anonymous", "identity"])
 @pytest.mark.parametrize("colour", [False, True], ids=["grey", "rgb"])
 def test_an_independent_validator_finds_no_error(tmp_path, sources, keep, colour):
@@ -186,12 +266,20 @@ def test_a_folder_that_is_there(tmp_path, sources):
     assert {path.name for path in out.iterdir()} == set(before)
     assert read_dicom(out).voxels.ndim == 4
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"holds notes.txt beside DICOM files"):
+    with pytest.raises(FileExistsError, match=r"holds notes.txt, which is not Haarmony's"):
         write_dicom(out, volume, references=sources, overwrite=True)
     (tmp_path / "link").symlink_to(out)
     for name, error in (("link", NotADirectoryError), ("none/out", FileNotFoundError)):
         with pytest.raises(error):
             check_folder(tmp_path / name, overwrite=True)
+
+
+def test_what_a_scanner_made_is_never_replaced(tmp_path, sources):
+    series_in(tmp_path / "other", RAMP, series="1.2.9", names=[f"IM0000{k}.dcm" for k in range(4)])
+    before = {path.name: path.read_bytes() for path in (tmp_path / "other").iterdir()}
+    with pytest.raises(FileExistsError, match=r"other: holds IM00000.dcm, which is not Haarmony's; choose"):
+        write_dicom(tmp_path / "other", sources[0].read(), references=sources, overwrite=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "other").iterdir()} == before
 
 
 def test_an_error_leaves_nothing(tmp_path, sources):

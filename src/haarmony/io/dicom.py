@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from haarmony.io.dicom_headers import (
     begins,
     check_size,
     frames_of,
+    is_image,
     read_header,
     reading,
     walk,
@@ -141,8 +142,8 @@ def read_dicom(
         FileNotFoundError: If there is no such file or folder.
         OSError: If it cannot be opened.
         ValueError: If it holds no DICOM image, several series and none was chosen, slices that make no
-            regular grid, more than `MAX_VOXELS`, or pixels of a kind or compression that is not read. One
-            line: the path, the problem, what to do.
+            regular grid, more than `MAX_VOXELS`, or, in the series that is read, pixels of a kind or
+            compression that is not. One line: the path, the problem, what to do.
     """
     return find_series(path, series=series).read(value_range=value_range, window=window)
 
@@ -170,7 +171,8 @@ def window_range(window: str, *, modality: str = "CT") -> tuple[float, float]:
 def is_dicom(path: str | os.PathLike[str]) -> bool:
     """Whether a file is DICOM, by its content, or a folder a DICOM series and no folder of pictures.
 
-    A folder is one if a file in it is DICOM; where none is and no picture either, the folders in it count.
+    A folder is one if a file in it is DICOM; where none is and no picture or volume either, the folders in it
+    count.
     """
     path = Path(path)
     if not path.is_dir():
@@ -189,20 +191,29 @@ def find_series(path: str | os.PathLike[str], *, series: str | int | None = None
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder")
-    found: dict[str, tuple[About, list[Frame]]] = {}
-    passed, twice, seen = [], 0, set()
+    found: dict[str, _Found] = {}
+    passed, stray, twice, seen = [], [], 0, set()
     for file in [path] if not path.is_dir() else [file for _, _, files in walk(path) for file in files]:
-        header = read_header(file) if begins(file) == "dicom" else {}
-        if "Rows" not in header:  # no DICOM, or a DICOMDIR, a report, a structure set
+        described = _described(file)
+        if described is None:
             passed.append(file)
             continue
-        with reading(file):
-            about, frames = about_of(header), frames_of(file, header)
-        if frames[0].uid and frames[0].uid in seen:
+        about, frames, problem = described
+        if about is None or (problem and not about.uid):
+            stray.append(problem)
+            continue
+        one = found.setdefault(about.uid, _Found(about))
+        one.about = one.about.joined(about)
+        if problem:
+            one.unread.append(problem)
+            continue
+        # Some anonymisers give all slices one UID: a copy lies in the same place, too.
+        copy = (about.uid, frames[0].uid, frames[0].position, len(frames))
+        if frames[0].uid and copy in seen:
             twice += 1
             continue
-        seen.add(frames[0].uid)
-        found.setdefault(about.uid, (about, []))[1].extend(frames)
+        seen.add(copy)
+        one.frames.extend(frames)
     notes = []
     if passed and path.is_dir():
         more = ", …" if len(passed) > 3 else ""
@@ -210,30 +221,70 @@ def find_series(path: str | os.PathLike[str], *, series: str | int | None = None
         notes.append(f"files that are no DICOM image passed over: {len(passed)} ({names}{more})")
     if twice:
         notes.append(f"copies of slices passed over: {twice}")
+    if stray:
+        if not found:
+            raise ValueError(stray[0])
+        if series is None and len(found) == 1:
+            (only,) = found.values()
+            name = plain(only.about.number or only.about.uid)
+            raise ValueError(f"{stray[0]}; or name the series, {name}, that is read without it")
+        notes.append(f"files that cannot be read passed over: {len(stray)} ({stray[0]})")
     if not found:
         raise ValueError(f"{path}: holds no DICOM image; name a file or a folder that does")
-    about, frames = _chosen(path, list(found.values()), None if series is None else str(series))
-    ordered, affine, placed, more_notes = _arranged(path, frames)
-    return Series(path, about, ordered, affine, placed, (*notes, *more_notes))
+    chosen = _chosen(path, list(found.values()), None if series is None else str(series))
+    if chosen.unread:
+        raise ValueError(chosen.unread[0])
+    if chosen.about.burned_in == "YES":
+        notes.append("says that words are burnt into its pixels; look before you share")
+    ordered, affine, placed, more_notes = _arranged(path, chosen.frames)
+    return Series(path, chosen.about, ordered, affine, placed, (*notes, *more_notes))
 
 
-def _chosen(
-    path: Path, found: list[tuple[About, list[Frame]]], series: str | None
-) -> tuple[About, list[Frame]]:
+@dataclass
+class _Found:
+    """A series, as far as its files have been seen."""
+
+    about: About
+    frames: list[Frame] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    """A line for each file of it that is not read."""
+
+    def listed(self, path: Path, numbers: Sequence[str]) -> str:
+        """It by number, where no other has that, else by UID, and what tells it from others."""
+        about = self.about
+        says = f"{about.modality or 'no modality'}, {about.description!r}, slices: {len(self.frames)}"
+        if self.unread:
+            says += f", not read: {len(self.unread)}, {self.unread[0].removeprefix(f'{path}{os.sep}')}"
+        return f"{about.number if numbers.count(about.number) == 1 and about.number else about.uid} ({says})"
+
+
+def _described(file: Path) -> tuple[About | None, list[Frame], str] | None:
+    """The series of a file, if it can be told, its slices, and why it is not read; None of no DICOM image."""
+    about = None
+    if begins(file) != "dicom":
+        return None
+    try:
+        header = read_header(file)
+        if not is_image(header):
+            return None
+        with reading(file):
+            about = about_of(header)
+            return about, frames_of(file, header), ""
+    except ValueError as error:
+        return about, [], str(error)
+
+
+def _chosen(path: Path, found: list[_Found], series: str | None) -> _Found:
     """The series asked for, or the only one."""
     if series is None and len(found) == 1:
         return found[0]
-    matching = [entry for entry in found if series is not None and series in (entry[0].number, entry[0].uid)]
+    matching = [one for one in found if series is not None and series in (one.about.number, one.about.uid)]
     if len(matching) == 1:
         return matching[0]
-    found = sorted(found, key=lambda entry: (len(entry[0].number), entry[0].number))
-    numbers = [about.number for about, _ in found]
-    named = all(numbers) and len(set(numbers)) == len(numbers)
-    entries = [
-        f"{about.number if named else about.uid} ({about.modality or 'no modality'}, "
-        f"{about.description!r}, slices: {len(frames)})"
-        for about, frames in found[:12]
-    ] + [f"{len(found) - 12} more"] * (len(found) > 12)
+    found = sorted(found, key=lambda one: (len(one.about.number), one.about.number))
+    numbers = [one.about.number for one in found]
+    entries = [one.listed(path, numbers) for one in found[:12]]
+    entries += [f"{len(found) - 12} more"] * (len(found) > 12)
     problem = f"holds {len(found)} series; choose one (--series-a, --series-b; in Python series=)"
     if series is not None:
         problem = f"{len(matching) or 'no'} series {series!r} in it; there are"
@@ -246,6 +297,7 @@ def _arranged(path: Path, frames: list[Frame]) -> tuple[tuple[Frame, ...], np.nd
     for name, key in (
         ("sizes", lambda f: f"{f.layout.columns}×{f.layout.rows}"),
         ("pixel kinds", lambda f: f.layout.photometric),
+        ("bits a sample", lambda f: f.layout.samples == 3 and f.layout.bits),
         ("pixel spacings", lambda f: f.spacing and tuple(round(s, 4) for s in f.spacing)),
     ):
         kinds = list(dict.fromkeys(key(frame) for frame in frames))
@@ -376,12 +428,24 @@ def _decoded(path: Path, layout: Layout) -> Iterator[np.ndarray]:
     with BoundedFile(path) as file:
         dataset = dcmread(file)
     if plugin != "pydicom":
-        import io
-
-        from PIL import Image
-
         for frame in generate_frames(dataset.PixelData, number_of_frames=layout.frames):
-            with Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")) as image:
-                if image.size != (layout.columns, layout.rows):  # decoding has no other bound
-                    raise ValueError(f"a frame has {image.size[0]} × {image.size[1]} pixels")
+            columns, rows, samples = _size(frame, plugin)
+            if (columns, rows, samples) != (layout.columns, layout.rows, layout.samples):
+                # decoding has no other bound
+                raise ValueError(f"a frame has {columns} × {rows} pixels of {samples} samples")
     yield from iter_pixels(dataset, decoding_plugin=plugin)
+
+
+def _size(frame: bytes, plugin: str) -> tuple[int, int, int]:
+    """Columns, rows and samples a pixel that a compressed frame unpacks to, by its own header."""
+    if plugin == "pyjpegls":
+        from _CharLS import read_header as read_frame_header
+
+        told = read_frame_header(frame)
+        return told["width"], told["height"], told["components"]
+    import io
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")) as image:
+        return (*image.size, len(image.getbands()))

@@ -9,17 +9,20 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from haarmony.io.guards import BoundedFile, plain
+from haarmony.io.nifti import ending as volume_ending
 from haarmony.io.volume import MAX_VOXELS
 
 MAX_FRAMES = 2**15
 JPEG = "1.2.840.10008.1.2.4.50"  # baseline
+JPEG_LS_NEAR = "1.2.840.10008.1.2.4.81"
 DECODERS = {  # transfer syntax: who decodes it; the native ones need nobody
     "1.2.840.10008.1.2": "",
     "1.2.840.10008.1.2.1": "",
@@ -32,12 +35,16 @@ DECODERS = {  # transfer syntax: who decodes it; the native ones need nobody
     "1.2.840.10008.1.2.4.202": "pylibjpeg",
     "1.2.840.10008.1.2.4.203": "pylibjpeg",
 }
+if find_spec("jpeg_ls") is not None:  # its wheels lag behind new Pythons
+    DECODERS |= {"1.2.840.10008.1.2.4.80": "pyjpegls", JPEG_LS_NEAR: "pyjpegls"}
+DEFLATED = "1.2.840.10008.1.2.1.99"
 PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"GIF8")
 _TAGS = """
 SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID Modality SeriesNumber
 SeriesDescription ImageType BurnedInAnnotation LossyImageCompression Units Rows Columns NumberOfFrames
-SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored PixelRepresentation PixelPaddingValue
-PixelPaddingRangeLimit ModalityLUTSequence RescaleSlope RescaleIntercept RescaleType WindowCenter WindowWidth
+SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored HighBit PixelRepresentation
+PixelPaddingValue PixelPaddingRangeLimit ModalityLUTSequence RescaleSlope RescaleIntercept RescaleType
+WindowCenter WindowWidth Manufacturer
 ImagePositionPatient ImageOrientationPatient PixelSpacing ImagerPixelSpacing NominalScannedPixelSpacing
 SliceThickness SpacingBetweenSlices DetectorInformationSequence NumberOfSlices SliceVector
 SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence
@@ -100,6 +107,12 @@ class About:
     metadata: dict[str, str]
     """What goes into a volume's."""
 
+    def joined(self, other: About) -> About:
+        """With what another file of the series says of the pixels of both."""
+        burned = {self.burned_in, other.burned_in}
+        burned_in = "YES" if "YES" in burned else self.burned_in if len(burned) == 1 else ""
+        return replace(self, burned_in=burned_in, lossy=self.lossy or other.lossy)
+
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
@@ -132,7 +145,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[Path]]]:
 
 
 def begins(path: Path) -> str:
-    """What a file is by its first bytes: "dicom", "picture" or ""."""
+    """What a file is by its first bytes: "dicom", "picture" or ""; a volume, by its name, is a picture."""
     if not path.is_file():
         return ""
     try:
@@ -140,7 +153,9 @@ def begins(path: Path) -> str:
             data = file.read(132)
     except OSError as error:
         raise type(error)(f"{path}: cannot be read ({error.strerror})") from error
-    return "dicom" if data[128:] == b"DICM" else "picture" if data.startswith(PICTURES) else ""
+    if data[128:] == b"DICM":
+        return "dicom"
+    return "picture" if data.startswith(PICTURES) or volume_ending(path) else ""
 
 
 def read_header(path: Path) -> Any:
@@ -150,12 +165,22 @@ def read_header(path: Path) -> Any:
 
     with reading(path):
         syntax = read_file_meta_info(path).get("TransferSyntaxUID")
-        if syntax is not None and syntax not in DECODERS:  # inflating a deflated header has no bound
-            raise RefusedError(
-                f"is compressed by {syntax.name}, which is not read; decompress it first (gdcmconv --raw)"
-            )
+        if syntax == DEFLATED:  # inflating a header has no bound
+            raise _compressed(syntax)
         with BoundedFile(path) as file:
-            return dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS), defer_size=2**22)
+            return dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS), defer_size=2**27)
+
+
+def _compressed(syntax: str) -> RefusedError:
+    from pydicom.uid import UID
+
+    name = UID(syntax).name
+    return RefusedError(f"is compressed by {name}, which is not read; decompress it first (gdcmconv --raw)")
+
+
+def is_image(header: Any) -> bool:
+    """Whether a file is an image, whole or cut short; not a DICOMDIR, a report or a structure set."""
+    return "Rows" in header or "Image Storage" in getattr(header.get("SOPClassUID"), "name", "")
 
 
 def about_of(header: Any) -> About:
@@ -178,7 +203,8 @@ def about_of(header: Any) -> About:
         number=text("SeriesNumber"),
         description=text("SeriesDescription"),
         burned_in=text("BurnedInAnnotation"),
-        lossy=text("LossyImageCompression") == "01" or header.file_meta.get("TransferSyntaxUID") == JPEG,
+        lossy=text("LossyImageCompression") == "01"
+        or header.file_meta.get("TransferSyntaxUID") in (JPEG, JPEG_LS_NEAR),
         metadata={key: value for key, value in metadata.items() if value},
     )
 
@@ -187,7 +213,11 @@ def frames_of(path: Path, header: Any) -> list[Frame]:
     """The slices of one file, in its order."""
     if header.get("ModalityLUTSequence"):
         raise RefusedError("maps its values by a table (Modality LUT), which is not read; export it without")
+    if "Rows" not in header:
+        raise ValueError("it ends before it says how many rows it has")
     layout = _layout(header)
+    if layout.syntax not in DECODERS:
+        raise _compressed(layout.syntax)
     count = layout.frames
     shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
     per_frame = header.get("PerFrameFunctionalGroupsSequence") or [None] * count
@@ -268,6 +298,10 @@ def _layout(header: Any) -> Layout:
         raise RefusedError(f"has {bits}-bit pixels; export it with 8 or 16 bit")
     signed = int(header.get("PixelRepresentation", 0)) == 1
     stored = int(header.get("BitsStored", bits) or bits)
+    if header.get("HighBit") not in (None, stored - 1):
+        raise RefusedError(
+            f"keeps its {stored} bits under bit {header.HighBit}, not {stored - 1}; export it again"
+        )
     padding = None
     if samples == 1 and (value := _stored(header.get("PixelPaddingValue"), bits, signed)) is not None:
         limit = _stored(header.get("PixelPaddingRangeLimit"), bits, signed)

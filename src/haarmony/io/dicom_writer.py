@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ import numpy as np
 
 from haarmony import __version__
 from haarmony.io.dicom import TO_RAS, Series
-from haarmony.io.dicom_headers import Frame, reading
+from haarmony.io.dicom_headers import Frame, begins, read_header, reading
 from haarmony.io.picture import INTEGERS, from_unit, to_unit
 from haarmony.io.volume import Volume
 
+MANUFACTURER = "Haarmony"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 IDENTITY = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
@@ -32,6 +33,12 @@ IDENTITY = (
     *("StudyDescription", "AccessionNumber", "ReferringPhysicianName"),
 )
 """Of the first source, what `keep_identity` copies."""
+PERSON = {
+    "PatientID": "Patient ID",
+    "IssuerOfPatientID": "Issuer of Patient ID",
+    "PatientBirthDate": "Patient's Birth Date",
+}
+"""What two sources of one patient do not contradict each other in."""
 REMOVED = "Nothing of patient, study, institution or dates copied; UIDs of source images kept as references"
 
 
@@ -54,12 +61,13 @@ def write_dicom(
         references: The sources, the one first whose grid the volume has; None for a source that is no DICOM.
         description: How it was made, for Derivation Description: "model medical, seed 42".
         keep_identity: Copy patient and study of the first DICOM source, so that the series joins the study.
-            Else both are empty, Patient Identity Removed is YES and the study is a new one.
-        overwrite: Replace a folder that holds nothing but DICOM files.
+            Else both are empty, the study is a new one and, unless words are burnt into a source, Patient
+            Identity Removed is YES.
+        overwrite: Replace a folder that holds nothing but a series of this function's making.
 
     Raises:
         ValueError: The grid is none that DICOM can place, or identity is to be kept but no source is DICOM or
-            they are of different patients.
+            they are not known to be of one patient.
         FileExistsError: The folder is there and may not be replaced.
         OSError: It cannot be written.
     """
@@ -126,8 +134,11 @@ def _common(
     whole.Laterality = whole.PatientOrientation = ""
     whole.PatientName = "ANONYMOUS"
     whole.StudyInstanceUID = generate_uid(entropy_srcs=["study", *(made_of or seed)])
+    burned = {source.about.burned_in for source in sources}
     if keep_identity:
         whole.update(_identity(sources))
+    elif "YES" in burned:  # "YES" below would claim that the pixels, too, say nothing of the patient
+        whole.PatientIdentityRemoved = "NO"
     else:
         whole.PatientIdentityRemoved = "YES"
         whole.DeidentificationMethod = [f"Haarmony {__version__}", *_short(REMOVED)]
@@ -135,7 +146,7 @@ def _common(
     whole.SeriesInstanceUID = generate_uid(entropy_srcs=["series", *seed])
     whole.SeriesNumber = 9001  # behind what a scanner counts
     whole.SeriesDescription = "Fused by Haarmony"
-    whole.Manufacturer = "Haarmony"
+    whole.Manufacturer = MANUFACTURER
     whole.SoftwareVersions = __version__
     whole.ConversionType = "WSD"
     placed = references[0] if references else None
@@ -145,30 +156,43 @@ def _common(
     parts = (f"Fused by Haarmony {__version__}", modalities and f"from {modalities}", description)
     whole.DerivationDescription = ", ".join(filter(None, parts))[:1024]
     whole.DerivationCodeSequence = [_code("FUSION", "99HAARMONY", "Image fusion by a generative model")]
-    burned = {source.about.burned_in for source in sources}
     if "YES" in burned or burned == {"NO"}:
         whole.BurnedInAnnotation = "YES" if "YES" in burned else "NO"
+    if any(source.about.lossy for source in sources):
+        whole.LossyImageCompression = "01"  # once lost, lost for good (PS3.3 C.7.6.1.1.5)
     return whole
 
 
 def _identity(sources: Sequence[Series]) -> Any:
-    """Patient and study of the first source, if all are of one patient."""
+    """Patient and study of the first source, if all are known to be of one patient.
+
+    Two are of one if their Patient IDs are the same, or both lack one and are of one study.
+    """
     from pydicom import Dataset, dcmread
 
     if not sources:
         raise ValueError("no source is DICOM, so there is no identity to keep; leave out --keep-identity")
-    kept, patients = Dataset(), []
+    kept = Dataset()
+    kept.PatientName = ""
+    said: list[dict[str, str]] = []
     for source in sources:
         path = source.frames[0].path
         with reading(path):
             header = dcmread(path, stop_before_pixels=True, specific_tags=list(IDENTITY), defer_size=2**20)
-            patients.append(str(header.get("PatientID", "")))
+            said.append({keyword: str(header.get(keyword) or "").strip() for keyword in PERSON})
             for keyword in IDENTITY if source is sources[0] else ():
-                if keyword in header:
+                if header.get(keyword):
                     value = header[keyword].value
                     setattr(kept, keyword, str(value) if header[keyword].VR == "PN" else value)
-    if len(set(patients)) > 1:
-        raise ValueError("the sources have different Patient IDs; leave out --keep-identity")
+    for keyword, name in PERSON.items():
+        values = {person[keyword] for person in said}
+        if len(values if keyword == "PatientID" else values - {""}) > 1:
+            raise ValueError(f"the sources have different {name}s; leave out --keep-identity")
+    if not said[0]["PatientID"] and len({source.about.study or source for source in sources}) > 1:
+        raise ValueError(
+            "the sources have no Patient ID and are of different studies, so they may be of two patients; "
+            "leave out --keep-identity"
+        )
     return kept
 
 
@@ -329,7 +353,7 @@ def check_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> 
 
     Raises:
         OSError: It is a file, its own folder is missing or closed, or it is a folder that is not empty and
-            may not be replaced, because `overwrite` is false or it holds more than DICOM files.
+            may not be replaced, because `overwrite` is false or it holds more than `write_dicom` wrote.
     """
     folder = Path(folder)
     if _old(folder).is_dir() and not os.path.lexists(folder):
@@ -343,9 +367,18 @@ def check_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> 
     if folder.exists() and any(folder.iterdir()):
         if not overwrite:
             raise FileExistsError(f"{folder}: exists already; --overwrite replaces it")
-        others = [path.name for path in folder.iterdir() if path.suffix != ".dcm" or not path.is_file()]
-        if others:
-            raise FileExistsError(f"{folder}: holds {others[0]} beside DICOM files; choose another folder")
+        other = next((path.name for path in sorted(folder.iterdir()) if not _ours(path)), None)
+        if other is not None:
+            raise FileExistsError(f"{folder}: holds {other}, which is not Haarmony's; choose another folder")
+
+
+def _ours(path: Path) -> bool:
+    """Whether `write_dicom` wrote a file; never what a scanner did."""
+    if path.suffix != ".dcm" or path.is_symlink() or begins(path) != "dicom":
+        return False
+    with suppress(ValueError):
+        return bool(read_header(path).get("Manufacturer") == MANUFACTURER)
+    return False
 
 
 def _old(folder: Path) -> Path:
