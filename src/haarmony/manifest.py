@@ -176,3 +176,13 @@ def sha256(path: Path) -> str:
         while chunk := file.read(1 << 20):
             sha.update(chunk)
     return sha.hexdigest()
+
+
+def sha256_of(content: bytes) -> str:
+    """The same of bytes that are no file yet."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def shown(numbers: tuple[float, float] | None, between: str) -> str:
+    """Two numbers as a row has them; "" for none."""
+    return "" if numbers is None else between.join(f"{number:.9g}" for number in numbers)

@@ -18,7 +18,7 @@ from haarmony.cli.messages import describe, followed, say, show, unpaired, with_
 
 if TYPE_CHECKING:
     from haarmony.jobs import Outcome, Pairs
-    from haarmony.register import Transform
+    from haarmony.transform import Transform
 
 
 class Colour(str, Enum):
@@ -244,7 +244,7 @@ def _shared(
 def _transform(path: Path | None, register: Registration) -> Transform | None:
     if path is None:
         return None
-    from haarmony.register import Transform
+    from haarmony.transform import Transform
 
     if register is not Registration.NONE:
         raise ValueError("--transform and --register: give one of them")
