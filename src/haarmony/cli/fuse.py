@@ -199,9 +199,11 @@ def fuse(
                     overwrite=overwrite,
                 )
             else:
-                fused = jobs.fuse_file(jobs.Pair(a, b), out, watched)
+                fused = jobs.fuse_file(jobs.Pair(a, b), out, watched, overwrite=overwrite)
         if not quiet:
             say(*fused.notes)
+        say(*fused.problems)
+        if not quiet:
             took = time.perf_counter() - start
             values = " and ".join(f"{lo:.7g} to {hi:.7g}" for lo, hi in fused.values)
             show(f"{out}: fused in {took:.2f} s; values from {values}")
@@ -287,4 +289,5 @@ def _reported(outcomes: Iterable[Outcome], *, total: int, quiet: bool) -> Iterat
             say(f"[{number}/{total}] {outcome.pair.stem} {outcome.status}{took}")
         if not quiet:
             say(*outcome.notes)
+        say(*outcome.problems)
         yield outcome.status

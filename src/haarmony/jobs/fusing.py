@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from haarmony import register, volumes, weights
-from haarmony.io import VOLUME_ENDINGS, Picture, Volume, check_kind, read, volume_ending, write
+from haarmony.io import VOLUME_ENDINGS, Picture, Volume, check_kind, encode, read, volume_ending
 from haarmony.jobs.pairing import Pair
-from haarmony.jobs.placing import transform_of
+from haarmony.jobs.placing import is_former, left_beside, place, transform_of
 from haarmony.manifest import Settings, sha256, sha256_of, shown
 from haarmony.transform import Transform
 
@@ -36,29 +36,38 @@ class Fused:
     """The values of both sources that were black and white."""
     transform: Transform | None = None
     """What the second source was moved by."""
+    problems: tuple[str, ...] = ()
+    """What seems wrong with the pair, behind its file's name."""
 
-    def write(self, out: Path) -> None:
-        """Write the result, then the transform."""
-        write(out, self.result)
-        if self.transform is not None:
-            self.transform.save(transform_of(out))
+    def write(self, out: Path, *, overwrite: bool = False) -> Fused:
+        """Write the result and the transform; to replace a former output removes that one's transform.
+
+        Returns:
+            It, with a note where another transform stays beside it.
+
+        Raises:
+            OSError: It cannot be written, or without `overwrite` a file stands in its place by now.
+        """
+        transform = self.transform.encoded() if self.transform else b""
+        stale = overwrite and not transform and is_former(transform_of(out), out)
+        place(out, encode(out, self.result), transform, stale=stale, overwrite=overwrite)
+        return self if transform else replace(self, notes=(*self.notes, *left_beside(out)))
 
 
-def fuse_file(pair: Pair, out: Path, fuse: Fuse) -> Fused:
+def fuse_file(pair: Pair, out: Path, fuse: Fuse, *, overwrite: bool = False) -> Fused:
     """Read a pair, fuse it and write the result, whole or not at all.
 
     Args:
         pair: Two pictures or two volumes.
         out: The file to write.
         fuse: Makes the result.
+        overwrite: Whether a file may be replaced that stands there when the result is written.
 
     Raises:
         ValueError: A file is no readable picture, or the two cannot be fused; the message names the files.
         OSError: A file cannot be read or written.
     """
-    fused = fuse_pair(pair, out, fuse)
-    fused.write(out)
-    return fused
+    return fuse_pair(pair, out, fuse).write(out, overwrite=overwrite)
 
 
 def fuse_pair(pair: Pair, out: Path, fuse: Fuse) -> Fused:
@@ -67,20 +76,29 @@ def fuse_pair(pair: Pair, out: Path, fuse: Fuse) -> Fused:
     try:
         a, b = (read(path, value_range=chosen) for path, chosen in zip((pair.a, pair.b), ranges, strict=True))
         fuse.check_fit(out, a) if isinstance(fuse, Fusing) else check_kind(out, a)
-        transform, said = None, ""
+        transform, note, problem = None, "", ""
         try:
             if isinstance(fuse, Fusing):
-                b, transform, said = fuse.align(a, b)
+                b, transform, note, problem = fuse.align(a, b)
             fused = fitting(out, fuse(a, b))
         except ValueError as error:
             raise ValueError(f"{pair.a} with {pair.b}: {error}") from error
     except MemoryError:
         raise ValueError(f"{pair.a} with {pair.b}: not enough memory for their size") from None
     told = ((pair.a, a), (pair.b, b), (out, fused))
-    notes = tuple(f"{path}: {note}" for path, source in told for note in source.notes)
-    if said:
-        notes = (*notes, f"{pair.b}: {said}")
-    return Fused(fused, notes, (a.value_range, b.value_range), transform)
+    notes = [f"{path}: {note}" for path, source in told for note in source.notes]
+    return Fused(
+        fused,
+        (*notes, *behind(pair.b, note)),
+        (a.value_range, b.value_range),
+        transform,
+        behind(pair.b, problem),
+    )
+
+
+def behind(path: Path, said: str) -> tuple[str, ...]:
+    """What is said of a file, behind its name; nothing where that is nothing."""
+    return (f"{path}: {said}",) if said else ()
 
 
 def fitting(out: Path, result: Picture | Volume) -> Picture | Volume:
@@ -144,9 +162,11 @@ class Fusing:
             alignment=self.register if self.transform is None else sha256_of(self.transform.encoded()),
         )
 
-    def align(self, a: Picture | Volume, b: Picture | Volume) -> tuple[Any, Transform | None, str]:
-        """`haarmony.register.align` by these settings."""
-        return register.align(a, b, self.register, transform=self.transform)
+    def align(self, a: Picture | Volume, b: Picture | Volume) -> tuple[Any, Transform | None, str, str]:
+        """`haarmony.register.align` by these settings; what it says last, where something seems wrong."""
+        b, transform, said = register.align(a, b, self.register, transform=self.transform)
+        wrong = self.register == "none" and transform is None
+        return (b, transform, "", said) if wrong else (b, transform, said, "")
 
     def described(self) -> str:
         """The model and the seed, in words."""
