@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 
 from haarmony import jobs
 from haarmony.io import Picture, read, write
-from haarmony.jobs import Pair
+from haarmony.jobs import Pair, folder
 
 MANIFEST = ["manifest.csv", "manifest.jsonl"]
 
@@ -130,3 +132,55 @@ def test_a_leftover_that_cannot_be_removed_fails_its_own_pair(tmp_path):
     first, second = jobs.run(pairs, out, maximum)
     assert (first.status, second.status) == ("failed", "fused")
     assert str(first.error) == f"{out / 'p.png'}: cannot be written (Is a directory)"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_after_a_full_disk_no_pair_is_begun(tmp_path, monkeypatch, number):
+    a, b, out = fill(tmp_path / "a", "p1 p2 p3 p4"), fill(tmp_path / "b", "p1 p2 p3 p4"), tmp_path / "out"
+    real, asked = folder.place, []
+
+    def no_room_for_the_second(target, *of, **options):
+        asked.append(target.name)
+        if target.name == "p2.png":
+            raise OSError(number, "No room", str(target))
+        real(target, *of, **options)
+
+    monkeypatch.setattr(folder, "place", no_room_for_the_second)
+    done = []
+    with pytest.raises(OSError, match="not begun") as caught:
+        done.extend(jobs.run(jobs.pairs(a, b).pairs, out, maximum))
+    assert str(caught.value) == (
+        f"{out}: the disk is full: 1 fused, 0 skipped, 1 failed, 2 not begun; make room and give the command"
+        " again"
+    )
+    assert asked == ["p1.png", "p2.png"]
+    monkeypatch.setattr(folder, "place", real)
+    statuses = [outcome.status for outcome in jobs.run(jobs.pairs(a, b).pairs, out, maximum)]
+    assert statuses == ["skipped", "fused", "fused", "fused"]
+
+
+def test_a_full_disk_at_the_last_pair_leaves_none(tmp_path, monkeypatch):
+    a, b, out = fill(tmp_path / "a", "p1"), fill(tmp_path / "b", "p1"), tmp_path / "out"
+
+    def no_room(target, *of, **options):
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(folder, "place", no_room)
+    (outcome,) = jobs.run(jobs.pairs(a, b).pairs, out, maximum)
+    assert outcome.status == "failed"
+
+
+def test_a_file_that_appears_while_two_files_are_fused_stays(tmp_path):
+    a, b, out = fill(tmp_path / "a", "p"), fill(tmp_path / "b", "p"), tmp_path / "out.png"
+
+    def slow(a: Picture, b: Picture) -> Picture:
+        out.write_bytes(b"mine")
+        return maximum(a, b)
+
+    pair = Pair(a / "p.png", b / "p.png")
+    with pytest.raises(FileExistsError, match=r"out\.png: exists already; --overwrite replaces it"):
+        jobs.fuse_file(pair, out, slow)
+    assert out.read_bytes() == b"mine"
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "out.png"]
+    jobs.fuse_file(pair, out, slow, overwrite=True)
+    assert out.read_bytes() != b"mine"
