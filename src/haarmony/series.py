@@ -97,8 +97,8 @@ def fuse_series(
     if transform is not None:
         described += f", second source moved {transform.described()}"
         second = second and replace(second, affine=moved.affine)
-    elif overwrite and is_former(transform_of(out), out):
-        transform_of(out).unlink()
+    if overwrite and is_former(transform_of(out), out):
+        transform_of(out).unlink()  # first, so that it never stands beside a series that it is not of
     write_dicom(
         out,
         fused,

@@ -40,11 +40,11 @@ class Outcome:
     status: Literal["fused", "skipped", "failed"]
     notes: tuple[str, ...] = ()
     """What reading converted, and why a file was replaced or kept; each behind its file's name."""
-    problems: tuple[str, ...] = ()
-    """What seems wrong with the pair though it was fused, likewise."""
     error: ValueError | OSError | None = None
     """Why the pair failed."""
     seconds: float = 0.0
+    problems: tuple[str, ...] = ()
+    """What seems wrong with the pair though it was fused; behind its file's name."""
 
 
 def run(
@@ -252,7 +252,7 @@ def _land(job: _Job, made: _Made, settings: Settings, manifest: Manifest, *, ove
     except OSError as error:  # a full disk's, say
         return _failed(job, replace(made, error=error), settings, manifest)
     notes = (*job.notes, *made.notes, *([] if coming else left_beside(job.target)))
-    return Outcome(job.pair, job.target, "fused", notes, made.problems, seconds=made.seconds)
+    return Outcome(job.pair, job.target, "fused", notes, seconds=made.seconds, problems=made.problems)
 
 
 def _failed(job: _Job, made: _Made, settings: Settings, manifest: Manifest) -> Outcome:
@@ -262,7 +262,7 @@ def _failed(job: _Job, made: _Made, settings: Settings, manifest: Manifest) -> O
     except OSError:  # the same full disk's
         manifest.show(entry)
     notes = (*job.notes, *made.notes)
-    return Outcome(job.pair, job.target, "failed", notes, (), made.error, made.seconds)
+    return Outcome(job.pair, job.target, "failed", notes, made.error, made.seconds)
 
 
 def _not_ours(job: _Job, settings: Settings, manifest: Manifest) -> Outcome:
