@@ -68,10 +68,11 @@ def spread(
             job, outcome = running.pop(done), _outcome(done)
             if isinstance(outcome, _Astray):
                 node, problem = outcome
-                if node not in without:
-                    without.add(node)
-                    _log.warning("%s on the cluster's node %s; others do its work", problem, node)
+                new = node not in without
+                without.add(node)
                 if nodes := _nodes(without):
+                    if new:
+                        _log.warning("%s on the cluster's node %s; others do its work", problem, node)
                     there = NodeAffinitySchedulingStrategy(nodes[next(turns) % len(nodes)], soft=True)
                     running[task.options(scheduling_strategy=there).remote(what, job, here)] = job
                     continue

@@ -220,6 +220,6 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def shown(numbers: tuple[float, float] | None, between: str) -> str:
+def shown(numbers: tuple[float, float] | tuple[int, int] | None, between: str) -> str:
     """Two numbers as a row has them; "" for none."""
     return "" if numbers is None else between.join(f"{number:.9g}" for number in numbers)
