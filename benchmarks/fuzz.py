@@ -1,18 +1,16 @@
 """Hostile files against the readers: `python benchmarks/fuzz.py [--reader png] [--inputs 50000] [--seed 0]`.
 
-Valid files of the phantom are damaged (bits, bytes, integers, cuts, splices; in TOML also keys and values),
-and each is read in a child process of bounded memory. It must be read, or refused by a ValueError or an
-OSError of one line that begins with the file's name. A finding is anything else: another exception, a line on
-stderr, too much memory or time, a file written, the child's death. Findings are kept in --save, where a run
-that was interrupted goes on. Input I of a seed is always the same bytes.
+Valid files (fuzz_seeds.py) are damaged (bits, bytes, integers, cuts, splices; in TOML and JSON also keys and
+values), and each is read in a child process of bounded memory. It must be read, or refused by a ValueError or
+an OSError of one line that begins with the file's name. A finding is anything else: another exception, a line
+on stderr, too much memory or time, a file written, the child's death. Findings are kept in --save, where a
+run that was interrupted goes on. Input I of a seed is always the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import gzip
-import io
 import json
 import os
 import random
@@ -22,13 +20,11 @@ import sys
 import tempfile
 import time
 import warnings
-import zlib
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+from fuzz_seeds import SEEDS
 
 from haarmony.settings import tomllib
 
@@ -54,6 +50,8 @@ VALUES = (
     "a\nb",
 )
 VALUES += ("x" * 5000, "\x1b[2J", "/etc/passwd", [], [[]], ["a", 1], {}, {"a": {"b": 1}}, [{}], [0] * 2000)
+NUMBERS = (None, 1e300, 1e11, -1e-320, "1", "nan", 10**400)
+"""Of JSON, where a matrix has its elements."""
 EDITS = ("bit", "byte", "integer", "cut", "remove", "repeat", "splice", "text")
 WORDS = (
     b"\0",
@@ -68,13 +66,6 @@ WORDS = (
     b"%s%n",
     b"9" * 40,
 )
-
-
-class Seed(NamedTuple):
-    """A valid file: what is edited, and how the file is made of it."""
-
-    data: bytes
-    pack: Callable[[bytes], bytes] = bytes
 
 
 class Edit(NamedTuple):
@@ -126,6 +117,8 @@ def mutant(reader: str, seed: int, index: int) -> bytes:
     chosen, other = rng.choice(seeds), rng.choice(seeds)
     if reader in TOML and rng.random() < 0.7:
         return _other_keys(chosen.data, rng)
+    if reader in JSON and rng.random() < 0.7:
+        return _other_values(chosen.data, rng)
     data = chosen.data
     for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
         data = edited(data, draw(rng), other.data)
@@ -157,220 +150,28 @@ def _other_keys(data: bytes, rng: random.Random) -> bytes:
     return tomli_w.dumps(content).encode()
 
 
-@cache
-def _pixels() -> dict[str, np.ndarray]:
-    from haarmony.phantom import head
-
-    plane = head(seed=1, size=32)
-    grey, colour = plane.picture("CT", 16), plane.picture("PET", 16)
-    deep = grey.astype(np.uint16) * 257
-    return {"grey": grey, "colour": colour, "grey16": deep, "colour16": colour.astype(np.uint16) * 257}
-
-
-@cache
-def png_seeds() -> list[Seed]:
-    """Of the product's writer, and interlaced, with palette, alpha and text; chunks with right checksums."""
-    from PIL import Image, PngImagePlugin
-
-    from haarmony.io import Picture, encode
-
-    made = [encode(Path("a.png"), Picture(pixels, (0, 1))) for pixels in _pixels().values()]
-    text = PngImagePlugin.PngInfo()
-    text.add_text("Title", "Phantom", zip=True)
-    for mode, options in (("P", {}), ("1", {}), ("RGBA", {"pnginfo": text, "dpi": (72, 72)}), ("LA", {})):
-        made.append(_saved(Image.fromarray(_pixels()["colour"]).convert(mode), "PNG", **options))
-    rows = [_rows(one) for one in made[:4]]
-    return [Seed(one, _mended) for one in made] + [Seed(one) for one in made[:3]] + rows
-
-
-def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    found, at = [], 8
-    while at + 8 <= len(data):
-        (length,) = struct.unpack(">I", data[at : at + 4])
-        found.append((data[at + 4 : at + 8], data[at + 8 : at + 8 + length]))
-        at += 12 + length
-    return found
-
-
-def _chunk(name: bytes, data: bytes, length: int | None = None) -> bytes:
-    length = len(data) if length is None else length
-    return struct.pack(">I", length) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def _mended(data: bytes) -> bytes:
-    """A PNG whose checksums are right, whatever else is wrong, so that a decoder looks further."""
-    made, at = data[:8], 8
-    while at + 8 <= len(data):
-        (length,) = struct.unpack(">I", data[at : at + 4])
-        made += _chunk(data[at + 4 : at + 8], data[at + 8 : at + 8 + length], length)
-        at += 12 + length
-    return made
-
-
-def _rows(data: bytes) -> Seed:
-    """A PNG whose rows are edited before they are packed."""
-    chunks = _chunks(data)
-    whole = b"".join(content for name, content in chunks if name == b"IDAT")
-    before, after = _chunk(*chunks[0]), _chunk(b"IEND", b"")
-    return Seed(
-        zlib.decompress(whole), lambda rows: data[:8] + before + _chunk(b"IDAT", zlib.compress(rows)) + after
-    )
-
-
-def _saved(image: Any, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-@cache
-def tiff_seeds() -> list[Seed]:
-    """Of the product's writer, and with compression, tiles, planes, pages, BigTIFF, palette, OME."""
-    import tifffile
-    from PIL import Image
-
-    from haarmony.io import Picture, encode, to_unit
-
-    pixels = _pixels()
-    of = [*pixels.values(), to_unit(pixels["grey16"]), to_unit(pixels["colour16"])]
-    made = [encode(Path("a.tif"), Picture(one, (0, 1))) for one in of]
-    grey, colour, deep = pixels["grey"], pixels["colour"], pixels["colour16"]
-    for array, options in (
-        (deep, {"compression": "zlib", "predictor": True}),
-        (grey, {"compression": "zlib", "rowsperstrip": 8}),
-        (colour, {"tile": (16, 16), "photometric": "rgb"}),
-        (np.moveaxis(deep, -1, 0), {"planarconfig": "separate", "photometric": "rgb"}),
-        (grey, {"bigtiff": True, "byteorder": ">"}),
-        (to_unit(grey), {"compression": "zlib"}),
-        (np.stack([grey, grey]), {"imagej": True}),
-        (grey, {"ome": True}),
-    ):
-        file = io.BytesIO()
-        tifffile.imwrite(file, array, **options)
-        made.append(file.getvalue())
-    image = Image.fromarray(colour)
-    for compression in ("tiff_lzw", "jpeg", "tiff_adobe_deflate", "packbits"):
-        made.append(_saved(image, "TIFF", compression=compression))
-    made += [_saved(image.convert(mode), "TIFF", compression="tiff_lzw") for mode in ("P", "1", "L", "RGBA")]
-    return [Seed(one) for one in made]
-
-
-@cache
-def jpeg_seeds() -> list[Seed]:
-    """Baseline, progressive, with EXIF, CMYK, and a camera's of two pictures."""
-    from PIL import Image
-
-    exif = Image.Exif()
-    exif[0x0112], exif[0x010E] = 6, "Phantom"
-    grey, colour = (Image.fromarray(_pixels()[name]) for name in ("grey", "colour"))
-    options: list[dict[str, Any]] = [{}, {"progressive": True}, {"exif": exif}, {"restart_marker_rows": 1}]
-    made = [_saved(image, "JPEG", **option) for option in options for image in (grey, colour)]
-    made += [
-        _saved(colour.convert("CMYK"), "JPEG"),
-        _saved(colour, "MPO", save_all=True, append_images=[grey]),
-    ]
-    return [Seed(one) for one in made]
-
-
-@cache
-def nifti_seeds() -> list[Seed]:
-    """Of the product's writer, plain and packed, the latter edited before and after; NIfTI-2 and doubles."""
-    import nibabel
-
-    from haarmony.io import Volume, encode, to_unit
-
-    pixels = _pixels()
-    kinds = [np.repeat(pixels[name][:, :, None], 4, axis=2) for name in pixels]
-    kinds = [kinds[0], kinds[1], kinds[2], to_unit(kinds[2])]
-    affine = np.array([[-1, 0.1, 0, 5], [0.1, 1, 0, 6], [0, 0, 2.5, 7], [0, 0, 0, 1]], float)
-    volumes = [Volume(voxels, (-1000.0, 3000.0), affine) for voxels in kinds]
-    plain = [encode(Path("a.nii"), volume) for volume in volumes]
-    for kind, dtype in (
-        (nibabel.Nifti2Image, "f8"),
-        (nibabel.Nifti1Image, "i2"),
-        (nibabel.Nifti1Image, ">f4"),
-    ):
-        image = kind(kinds[0].astype(dtype), affine)
-        image.header.set_data_dtype(dtype)
-        plain.append(image.to_bytes())
-    packed = [Seed(gzip.compress(one, mtime=0)) for one in plain[:3]]
-    return [Seed(one) for one in plain] + packed + [Seed(one, lambda x: gzip.compress(x, 1)) for one in plain]
-
-
-@cache
-def dicom_seeds() -> list[Seed]:
-    """Grey of 8 and 16 bit, signed, RGB, several frames; plain, big-endian, RLE, JPEG and JPEG 2000."""
-    from PIL import Image
-    from pydicom import Dataset, encaps, uid
-
-    def made(pixels: np.ndarray, syntax: str, data: bytes | None = None, **tags: Any) -> bytes:
-        colour = pixels.shape[-1] == 3
-        dataset = Dataset()
-        dataset.ensure_file_meta()
-        dataset.file_meta.TransferSyntaxUID = uid.UID(syntax)
-        dataset.SOPClassUID, dataset.SOPInstanceUID = uid.CTImageStorage, "1.2.3.4"
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.Modality = "1.2.3", "1.2.3.1", "CT"
-        dataset.ImageOrientationPatient, dataset.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 0]
-        dataset.PixelSpacing, dataset.SliceThickness = [1, 1], 1
-        dataset.RescaleSlope, dataset.RescaleIntercept = 1, 0 if colour else -1024
-        dataset.Rows, dataset.Columns = pixels.shape[-3:-1] if colour else pixels.shape[-2:]
-        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = (
-            (3, "RGB") if colour else (1, "MONOCHROME2")
-        )
-        if colour:
-            dataset.PlanarConfiguration = 0
-        dataset.BitsAllocated = dataset.BitsStored = 8 * pixels.dtype.itemsize
-        dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, int(pixels.dtype.kind == "i")
-        for keyword, value in tags.items():
-            setattr(dataset, keyword, value)
-        dataset.PixelData = (
-            data or pixels.astype(pixels.dtype.newbyteorder(">" if "1.2.2" in syntax[-5:] else "<")).tobytes()
-        )
-        if data is not None or syntax in (uid.RLELossless, uid.JPEG2000Lossless):
-            dataset["PixelData"].VR = "OB"
-        if data is None and syntax in (uid.RLELossless, uid.JPEG2000Lossless):
-            dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-            dataset["PixelData"].VR = "OW"
-            dataset.compress(uid.UID(syntax), generate_instance_uid=False)
-        file = io.BytesIO()
-        dataset.save_as(file, enforce_file_format=True)
-        return file.getvalue()
-
-    pixels = _pixels()
-    signed = (pixels["grey16"].astype(np.int32) // 16 - 1024).astype(np.int16)
-    kinds = [pixels["grey"], pixels["grey16"], signed, pixels["colour"]]
-    files = [made(one, uid.ExplicitVRLittleEndian) for one in kinds]
-    files += [made(kinds[1], uid.ImplicitVRLittleEndian), made(kinds[1], uid.ExplicitVRBigEndian)]
-    for syntax in (uid.RLELossless, uid.JPEG2000Lossless):
-        files += [made(one, syntax) for one in kinds]
-    jpeg = encaps.encapsulate([_saved(Image.fromarray(kinds[0]), "JPEG")])
-    files.append(made(kinds[0], uid.JPEGBaseline8Bit, jpeg))
-    groups = []
-    for k in range(3):
-        group, place, measures = Dataset(), Dataset(), Dataset()
-        place.ImagePositionPatient, measures.PixelSpacing, measures.SliceThickness = [0, 0, 2 * k], [1, 1], 2
-        group.PlanePositionSequence, group.PixelMeasuresSequence = [place], [measures]
-        groups.append(group)
-    stack = np.stack([pixels["grey16"]] * 3)
-    files.append(
-        made(stack, uid.ExplicitVRLittleEndian, NumberOfFrames=3, PerFrameFunctionalGroupsSequence=groups)
-    )
-    return [Seed(one) for one in files]
-
-
-@cache
-def card_seeds() -> list[Seed]:
-    """The shipped models' cards."""
-    from haarmony.weights import SHIPPED
-
-    return [Seed(path.read_bytes()) for path in sorted(SHIPPED.glob("*/card.toml"))]
-
-
-@cache
-def recipe_seeds() -> list[Seed]:
-    """The recipes beside this folder."""
-    folder = Path(__file__).resolve().parents[1] / "recipes"
-    return [Seed(path.read_bytes()) for path in sorted(folder.glob("*.toml"))]
+def _other_values(data: bytes, rng: random.Random) -> bytes:
+    content = json.loads(data)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        inside = content
+        keys = list(inside)
+        while keys and isinstance(inside[key := rng.choice(keys)], dict | list) and rng.random() < 0.8:
+            inside = inside[key]
+            keys = list(inside) if isinstance(inside, dict) else list(range(len(inside)))
+        if not keys:
+            continue
+        kind, key = rng.randrange(4), rng.choice(keys)
+        if kind == 0:
+            inside.pop(key)
+        elif kind == 1 and isinstance(inside, list):
+            inside.insert(key, copy.deepcopy(inside[key]))
+        else:
+            inside[key] = copy.deepcopy(
+                rng.choice((*VALUES, None, 1e300, 1e11, -1e-320, "1", "nan", 10**400))
+            )
+        if not content:
+            break
+    return json.dumps(content).encode()
 
 
 def _read_card(path: Path) -> None:
@@ -385,28 +186,26 @@ def _read_recipe(path: Path) -> None:
     load_recipe(path)
 
 
+def _read_transform(path: Path) -> None:
+    from haarmony.transform import Transform
+
+    Transform.load(path).described()
+
+
 def _read(path: Path) -> None:
     from haarmony.io import read
 
     read(path)
 
 
-SEEDS: dict[str, Callable[[], list[Seed]]] = {
-    "png": png_seeds,
-    "tiff": tiff_seeds,
-    "jpeg": jpeg_seeds,
-    "nifti": nifti_seeds,
-    "dicom": dicom_seeds,
-    "card": card_seeds,
-    "recipe": recipe_seeds,
-}
 TOML: dict[str, Callable[[Path], None]] = {"card": _read_card, "recipe": _read_recipe}
+JSON: dict[str, Callable[[Path], None]] = {"transform": _read_transform}
 
 
 def outcome(reader: str, path: Path) -> str:
     """Read, refused, or what is wrong with the answer to a file."""
     try:
-        TOML.get(reader, _read)(path)
+        (TOML | JSON).get(reader, _read)(path)
     except (ValueError, OSError) as error:
         text = str(error)
         if not text.startswith(f"{path}: "):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import json
 import os
 import signal
 import sys
@@ -33,6 +34,14 @@ def mortal(a: Picture, b: Picture) -> Picture:
     except FileNotFoundError:
         return maximum(a, b)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def mortal_at_its_pair(a: Picture, b: Picture) -> Picture:
+    """The maximum, but who is given the pair that DEATH names by its turn dies."""
+    for name in os.listdir(os.environ["DEATH"]):
+        if (a.pixels == np.roll(phantom.head(size=64).pair("CT", 32)[0], int(name[1:]), axis=0)).all():
+            os.kill(os.getpid(), signal.SIGKILL)
+    return maximum(a, b)
 
 
 def sha256(path: Path) -> str:
@@ -87,7 +96,7 @@ def test_every_pair_has_its_row(tmp_path):
         "values_a": "0,255",
         "values_b": "0,255",
         **dict.fromkeys(("card_sha256", "engine", "steps", "seed", "colour", "plane", "slices"), ""),
-        **dict.fromkeys(("range_a", "range_b", "tile", "alignment", "error"), ""),
+        **dict.fromkeys(("range_a", "range_b", "tile", "alignment", "transform_sha256", "error"), ""),
     }
     failed, skipped = found["p2"], found["p3"]
     assert (failed["result"], failed["out_sha256"]) == ("failed", "")
@@ -221,6 +230,69 @@ def test_a_manifest_that_is_none_is_refused(tmp_path, name):
     assert (tmp_path / "mine").read_bytes() == (out / "manifest.csv").read_bytes() == b"patient,age\n"
 
 
+def another_version(out: Path, change) -> None:
+    """Make the manifest what another version might have written, by a change of its rows."""
+    lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    for line in lines:
+        change(line)
+    (out / "manifest.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    with open(out / "manifest.csv", "w", newline="") as file:
+        table = csv.DictWriter(file, list(lines[0]), extrasaction="ignore")
+        table.writeheader()
+        table.writerows(lines)
+
+
+def test_a_manifest_with_more_columns_is_read_by_name_and_keeps_them(tmp_path):
+    pairs, out = fill(tmp_path, ["p1", "p2", "p3"]), tmp_path / "out"
+    list(jobs.run(pairs[:2], out, maximum))
+    before = places(out)
+
+    def change(line):
+        items = [("grain", 3), *reversed(line.items())]
+        line.clear()
+        line.update(items)
+
+    another_version(out, change)
+    assert [x.status for x in jobs.run(pairs, out, maximum)] == ["skipped", "skipped", "fused"]
+    assert {name: places(out)[name] for name in before} == before
+    assert [row["grain"] for row in rows(out).values()] == ["3", "3", ""]
+
+
+def test_what_an_older_version_did_not_record_is_unknown(tmp_path):
+    """It stays where nobody asks for that setting, and is made again, with a note, where somebody does."""
+    pairs, out = fill(tmp_path, ["p1", "p2"]), tmp_path / "out"
+    fusing = jobs.Fusing("medical", steps=1)
+    list(jobs.run(pairs, out, fusing))
+
+    def change(line):
+        for name in ("tile", "alignment", "transform_sha256", "plane"):
+            del line[name]
+
+    another_version(out, change)
+    before = places(out)
+    assert [x.status for x in jobs.run(pairs, out, fusing)] == ["skipped", "skipped"]
+    assert places(out) == before
+    outcomes = list(jobs.run(pairs, out, replace(fusing, tile=0)))
+    assert [x.notes for x in outcomes] == [
+        (f"{out / name}: fused again, since tile: unknown → 0",) for name in ("p1.png", "p2.png")
+    ]
+    another_version(out, lambda line: line.pop("a_sha256"))
+    (outcome,) = jobs.run(pairs[:1], out, replace(fusing, tile=0))
+    assert outcome.notes == (f"{out / 'p1.png'}: fused again, since {pairs[0].a} may have changed",)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"stem,a,b\r\n", b'"' + bytes(1 << 18), b"\xff\0\n", b"stem;a;b;out"]
+)
+def test_a_table_that_lacks_what_every_version_has_is_refused(tmp_path, content):
+    pairs, out = fill(tmp_path, ["p1"]), tmp_path / "out"
+    out.mkdir()
+    (out / "manifest.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"manifest\.csv: is no manifest of ours"):
+        list(jobs.run(pairs, out, maximum))
+    assert (out / "manifest.csv").read_bytes() == content
+
+
 @posix
 def test_one_run_at_a_time(tmp_path):
     pairs, out = fill(tmp_path, ["p1"]), tmp_path / "out"
@@ -250,15 +322,33 @@ def test_wild_names_come_back_from_the_table(tmp_path):
 
 
 @posix
-def test_a_killed_worker_costs_its_pair_alone_and_the_next_run_makes_it(tmp_path, monkeypatch):
+def test_a_pair_whose_worker_is_killed_is_tried_once_more(tmp_path, monkeypatch):
     death = tmp_path / "death"
     monkeypatch.setenv("DEATH", str(death))
     pairs, out = fill(tmp_path, [f"p{i}" for i in range(6)]), tmp_path / "out"
     list(jobs.run(pairs, tmp_path / "unbroken", mortal))
     death.touch()
     outcomes = list(jobs.run(pairs, out, mortal, workers=2))
+    assert [outcome.status for outcome in outcomes] == 6 * ["fused"]
+    *others, last = outcomes
+    note = f"{last.out}: was tried twice, since the worker process died at it"
+    assert (last.notes, {outcome.notes for outcome in others}) == ((note,), {()})
+    for pair in pairs:
+        assert sha256(out / f"{pair.stem}.png") == sha256(tmp_path / f"unbroken/{pair.stem}.png")
+
+
+@posix
+def test_a_worker_that_is_killed_twice_costs_its_pair_alone_and_the_next_run_makes_it(tmp_path, monkeypatch):
+    death = tmp_path / "death"
+    monkeypatch.setenv("DEATH", str(death))
+    pairs, out = fill(tmp_path, [f"p{i}" for i in range(6)]), tmp_path / "out"
+    list(jobs.run(pairs, tmp_path / "unbroken", mortal))
+    death.mkdir()
+    (death / "p3").touch()
+    outcomes = list(jobs.run(pairs, out, mortal_at_its_pair, workers=2))
     assert sorted(outcome.status for outcome in outcomes) == ["failed"] + 5 * ["fused"]
     (lost,) = (outcome for outcome in outcomes if outcome.error)
+    assert lost.pair.stem == "p3"
     assert str(lost.error) == "the worker process died at it: killed, or out of memory"
     row = rows(out)[lost.pair.stem]
     assert (row["result"], row["error"]) == ("failed", str(lost.error))
@@ -266,7 +356,8 @@ def test_a_killed_worker_costs_its_pair_alone_and_the_next_run_makes_it(tmp_path
         ["manifest.csv", "manifest.jsonl", *(x.out.name for x in outcomes if x is not lost)]
     )
     before = places(out)
-    again = list(jobs.run(pairs, out, mortal, workers=2))
+    (death / "p3").unlink()
+    again = list(jobs.run(pairs, out, mortal_at_its_pair, workers=2))
     assert [x.pair for x in again if x.status == "fused"] == [lost.pair]
     assert {name: place for name, place in places(out).items() if name in before} == before
     for pair in pairs:

@@ -26,11 +26,11 @@ ROOT = Path(__file__).resolve().parents[1]
 # A part may import its own layer and those before it.
 LAYERS = (
     {"settings", "codec", "support", "io", "colour", "anatomy", "phantom", "classical", "sheet"}
-    | {"cluster", "digests", "journal", "manifest", "tiling", "workers"},
+    | {"cluster", "digests", "journal", "manifest", "text", "tiling", "workers"},
     {"diffusion", "metrics"},
     {"weights", "nets"},
     {"engine", "engine_torch"},
-    {"volumes", "register", "fuser", "jobs", "series"},
+    {"volumes", "transform", "register", "fuser", "jobs", "series"},
     {"generator"},
     {"compare"},
     {"prior"},

@@ -11,6 +11,7 @@ from haarmony import series
 from haarmony.io import Volume, read, write
 from haarmony.io.dicom import read_dicom
 from haarmony.jobs import Fusing
+from haarmony.transform import Transform
 
 sys.path.insert(0, str(Path(__file__).parent / "io"))
 from dicoms import series_in
@@ -120,3 +121,19 @@ def test_refused_in_one_line_and_nothing_is_written(here, capsys, argv, says):
     assert (out, err.count("\n")) == ("", 1)
     assert says in err
     assert (sorted(os.listdir()), sorted(os.listdir("ct"))) == before
+
+
+@pytest.mark.parametrize("as_dicom", [True, False], ids=["dicom", "file"])
+def test_a_transform_goes_with_the_output_that_it_was_of(here, as_dicom):
+    out = Path("out" if as_dicom else "out.nii.gz")
+    by = Transform(np.eye(4), np.zeros(3), "rigid", 1.0, 1.1)
+    sources = Path("mr"), Path("ct"), out
+    series.fuse_series(*sources, First(transform=by), as_dicom=as_dicom)
+    assert Transform.load("out.transform.json").encoded() == by.encoded()
+    done = series.fuse_series(*sources, First(), as_dicom=as_dicom, overwrite=True)
+    assert not Path("out.transform.json").exists()
+    assert not [note for note in done.notes if "transform" in note]
+    Path("out.transform.json").write_text("mine")
+    done = series.fuse_series(*sources, First(), as_dicom=as_dicom, overwrite=True)
+    assert done.notes[-1] == f"out.transform.json: stays, but {out} was made without a transform"
+    assert Path("out.transform.json").read_text() == "mine"

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from haarmony.io import to_unit
+from haarmony.io.picture import BLOCK
 
 RED, GREEN, BLUE = 0.299, 0.587, 0.114  # BT.601-7, section 2.5.1
 COLOURS = ("auto", "first", "second", "grey")
@@ -25,8 +26,6 @@ COLOURS = ("auto", "first", "second", "grey")
 # picture has a pixel whose channels differ by 26 levels or more; grey ones by none, and by 5 after ±2 levels
 # of noise and JPEG.
 GREY_SPREAD = 8 / 255
-BLOCK = 2**20
-"""Pixels of a large picture that are worked on at a time, as floats."""
 
 
 def luma(rgb: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape"]:

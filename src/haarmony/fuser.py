@@ -122,6 +122,8 @@ class Fuser:
             return fused
         if slices is not None:
             raise ValueError("slices are of volumes; the sources are pictures")
+        if plane != "auto":
+            raise ValueError(f"planes ({plane}) are of volumes; the sources are pictures")
         return fuse_pictures(a, b, partial(rule, callback=callback), colour=colour)
 
     def _fuse_volumes(

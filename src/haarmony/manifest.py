@@ -4,6 +4,9 @@ Two files stand in the folder and both stay. manifest.jsonl is the record: a `ha
 every output's line is added, digest included, *before* the output is put in its place. So whenever a run is
 killed, what stands there is a file whose digest the record knows, or none of ours. manifest.csv says the same
 for people, a row for each pair; it is written anew from the record when a run ends or is interrupted.
+
+Either may be another version's, with other columns: what this one knows is read by its name, what it does not
+know is kept, and what is missing counts as unknown (`Entry.changes`).
 """
 
 from __future__ import annotations
@@ -24,6 +27,12 @@ from haarmony.io import replacing
 from haarmony.journal import Journal, Line
 
 RECORD, TABLE = "manifest.jsonl", "manifest.csv"
+ALWAYS = {"stem", "a", "b", "out", "out_sha256", "result"}
+"""Columns that the manifests of all versions have, in any order; what has others too is one."""
+HEAD = 1 << 16
+"""Characters that a table's first row may have."""
+UNASKED = ("", "auto", "none", None)
+"""What a setting is that nobody asked for."""
 
 
 class Settings(BaseModel):
@@ -51,6 +60,8 @@ class Settings(BaseModel):
 class Entry(Line):
     """One pair and what became of it; the columns of manifest.csv."""
 
+    model_config = ConfigDict(extra="allow")  # another version's
+
     stem: str
     a: str
     b: str
@@ -61,19 +72,21 @@ class Entry(Line):
     values_a: str = ""
     """The values of the first source that were black and white."""
     values_b: str = ""
-    model: str
-    card_sha256: str
+    model: str = ""
+    card_sha256: str = ""
     version: str = haarmony.__version__
-    engine: str
-    steps: int | None
-    seed: int | None
-    colour: str
+    engine: str = ""
+    steps: int | None = None
+    seed: int | None = None
+    colour: str = ""
     plane: str = ""
     slices: str = ""
     range_a: str = ""
     range_b: str = ""
     tile: int | None = None
     alignment: str = ""
+    transform_sha256: str = ""
+    """Of the file beside `out` that holds the transform which was applied; "" where none was."""
     seconds: float = 0.0
     result: Literal["fused", "skipped", "failed"]
     """"fused": the file was made of these sources, in this run or a former one; "skipped": another stands
@@ -81,14 +94,22 @@ class Entry(Line):
     error: str = ""
 
     def changes(self, settings: Settings, *, a_sha256: str, b_sha256: str) -> list[str]:
-        """What is another today than when this was made, in words; nothing if it would be made again."""
-        sources = ((self.a, self.a_sha256, a_sha256), (self.b, self.b_sha256, b_sha256))
-        found = [f"{source} has changed" for source, then, now in sources if then != now]
-        for name, now in settings.model_dump().items():
-            if (then := getattr(self, name)) != now:
-                found.append(
-                    "the model's card has changed" if name == "card_sha256" else f"{name}: {then} → {now}"
-                )
+        """What is another today than when this was made, in words; nothing if it would be made again.
+
+        A setting that the version which made it did not record is unknown: it counts as another where one is
+        asked for today. One that this version does not know is passed over.
+        """
+        now = {"a_sha256": a_sha256, "b_sha256": b_sha256, **settings.model_dump()}
+        named = {"a_sha256": self.a, "b_sha256": self.b, "card_sha256": "the model's card"}
+        found = []
+        for name, value in now.items():
+            known, then = name in self.model_fields_set, getattr(self, name)
+            if then == value if known else value in UNASKED:
+                continue
+            if name in named:
+                found.append(f"{named[name]} {'has' if known else 'may have'} changed")
+            else:
+                found.append(f"{name}: {then if known else 'unknown'} → {value}")
         return found
 
 
@@ -109,6 +130,10 @@ class Manifest:
         """How the file of this digest was made, if a run made it."""
         return self._made.get((stem, out_sha256))
 
+    def saved(self, out: str, transform_sha256: str | None) -> bool:
+        """Whether a transform of this digest is one that a run saved beside the output of this name."""
+        return (out, transform_sha256) in self._transforms
+
     def add(self, entry: Entry) -> None:
         """Record what is about to be put in place, or has failed, so that a power cut does not undo it.
 
@@ -123,16 +148,18 @@ class Manifest:
         self._rows[entry.stem] = entry
         if entry.result == "fused":
             self._made[entry.stem, entry.out_sha256] = entry
+            if entry.transform_sha256:
+                self._transforms.add((entry.out, entry.transform_sha256))
 
     def __enter__(self) -> Manifest:
         for path in (self._journal.path, self._table):
             if path.is_symlink():
                 raise ValueError(f"{path}: is a link; the manifest follows none, so remove it")
-        head = _table([]).rstrip()
-        if self._table.exists() and self._table.read_bytes()[: len(head)] != head:
+        if self._table.exists() and not ALWAYS <= _columns(self._table):
             raise ValueError(f"{self._table}: is no manifest of ours and would be replaced; move it away")
         self._journal.__enter__()
         self._made: dict[tuple[str, str], Entry] = {}
+        self._transforms: set[tuple[str, str | None]] = set()
         self._rows: dict[str, Entry] = {}
         for entry in self._journal.read():
             self.show(entry)
@@ -152,9 +179,19 @@ class Manifest:
             self._journal.__exit__(kind, error, traceback)
 
 
+def _columns(path: Path) -> set[str]:
+    """The names in a table's first row; none where it is no table."""
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        try:
+            return set(next(csv.reader([file.readline(HEAD)]), []))
+        except csv.Error:
+            return set()
+
+
 def _table(entries: list[Entry]) -> bytes:
+    others = {name: None for entry in entries for name in entry.model_extra or {}}
     text = io.StringIO()
-    rows = csv.DictWriter(text, list(Entry.model_fields))  # lines end as RFC 4180 says
+    rows = csv.DictWriter(text, [*Entry.model_fields, *others])  # lines end as RFC 4180 says
     rows.writeheader()
     rows.writerows(entry.model_dump() for entry in entries)
     return text.getvalue().encode()
@@ -176,3 +213,13 @@ def sha256(path: Path) -> str:
         while chunk := file.read(1 << 20):
             sha.update(chunk)
     return sha.hexdigest()
+
+
+def sha256_of(content: bytes) -> str:
+    """The same of bytes that are no file yet."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def shown(numbers: tuple[float, float] | tuple[int, int] | None, between: str) -> str:
+    """Two numbers as a row has them; "" for none."""
+    return "" if numbers is None else between.join(f"{number:.9g}" for number in numbers)

@@ -1,7 +1,6 @@
 """Alignment: where the second source shows what the first one does, found by mutual information.
 
-A `Transform` T looks the second source up at T x for what the first has at x: rows and columns of pictures,
-in pixels; x, y, z of volumes, in the scanner's frame (RAS+), in mm. What is maximised over T is
+What is maximised over a transform T of `haarmony.transform` is
 
     NMI = (H(a) + H(b)) / H(a, b),        1 (nothing in common) to 2 (each follows from the other),
 
@@ -13,19 +12,18 @@ mutual information. `look` stops after the first part: it says whether a pair se
 from __future__ import annotations
 
 import importlib
-import json
-import os
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from haarmony import volumes
 from haarmony.colour import to_luma
-from haarmony.io import Picture, Volume, replacing, to_unit
-from haarmony.io.volume import FARTHEST
+from haarmony.io import Picture, Volume, to_unit
+from haarmony.io.dicom import TO_RAS
+from haarmony.transform import Transform, apply, resampled, rotation, swapped, turned
+
+__all__ = ["KINDS", "Transform", "align", "apply", "find", "look", "require", "turned"]
 
 KINDS = ("none", "rigid", "affine", "auto")
 
@@ -45,98 +43,6 @@ GAIN = 0.1
 """By what share NMI − 1 has to be larger elsewhere before a pair counts as misaligned."""
 AWAY = 1.5
 """Pixels of the small pictures that things have to move by for that, a quarter of the side off the centre."""
-
-
-@dataclass(frozen=True, eq=False)
-class Transform:
-    """Where to look up the second source.
-
-    Attributes:
-        matrix: (3, 3) for pictures, of (row, column, 1) in pixels; (4, 4) for volumes, of (x, y, z, 1) in mm.
-        centre: (2,) or (3,), the first source's centre, at which `shift` is measured.
-        kind: How it was found: "rigid", "affine", or "pose" by `look`.
-        before: NMI of the pair as it came.
-        after: NMI with the second source looked up by `matrix`.
-    """
-
-    matrix: np.ndarray
-    centre: np.ndarray
-    kind: str
-    before: float
-    after: float
-
-    @property
-    def unit(self) -> str:
-        """Of lengths: "px" or "mm"."""
-        return "px" if len(self.matrix) == 3 else "mm"
-
-    @cached_property
-    def shift(self) -> float:
-        """How far the centre of the first source lies from its place in the second, in `unit`."""
-        return float(np.linalg.norm(self.matrix[:-1, :-1] @ self.centre + self.matrix[:-1, -1] - self.centre))
-
-    @cached_property
-    def turn(self) -> float:
-        """Degrees that it turns by: of the rotation nearest to `matrix`."""
-        u, _, v = np.linalg.svd(self.matrix[:-1, :-1])
-        trace = float(np.trace(u @ v))
-        cosine = trace / 2 if len(self.matrix) == 3 else (trace - 1) / 2
-        return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
-
-    def described(self) -> str:
-        """Shift, turn and both NMI, in words."""
-        moved = f"by {self.shift:.1f} {self.unit} and {self.turn:.1f}°"
-        return f"{moved}, normalised mutual information {self.before:.4f} → {self.after:.4f}"
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as JSON, whole or not at all.
-
-        Raises:
-            OSError: It cannot be written.
-        """
-        with replacing(Path(path)) as file:
-            file.write(self.encoded())
-
-    def encoded(self) -> bytes:
-        """What `save` writes."""
-        content = {
-            "haarmony": "transform",
-            "unit": self.unit,
-            "kind": self.kind,
-            "matrix": self.matrix.tolist(),
-            "centre": self.centre.tolist(),
-            "nmi_before": self.before,
-            "nmi_after": self.after,
-        }
-        return (json.dumps(content, indent=1) + "\n").encode()
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Transform:
-        """Read what `save` wrote.
-
-        Raises:
-            ValueError: It is no such file; the message names it.
-            OSError: It cannot be read.
-        """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            matrix, centre = (np.array(content[key], np.float64) for key in ("matrix", "centre"))
-            size = {"px": 3, "mm": 4}[content["unit"]]
-            if matrix.shape != (size, size) or centre.shape != (size - 1,):
-                raise ValueError("its matrix or its centre has another size")
-            if not (np.abs(matrix).max() < FARTHEST and np.abs(centre).max() < FARTHEST):  # or NaN
-                raise ValueError(f"its matrix or its centre leads beyond {FARTHEST:g}")
-            if abs(np.linalg.det(matrix)) < 1e-6 or (matrix[-1] != [*[0] * (size - 1), 1]).any():
-                raise ValueError("its matrix cannot be inverted or is not affine")
-            return cls(
-                matrix,
-                centre,
-                str(content["kind"]),
-                float(content["nmi_before"]),
-                float(content["nmi_after"]),
-            )
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            raise ValueError(f"{path}: is no transform that haarmony saved ({error})") from None
 
 
 def require() -> None:
@@ -204,9 +110,9 @@ def find(a: Picture | Volume, b: Picture | Volume, kind: str = "rigid") -> Trans
         return _find_volume(a, b, kind)
     x, y = _lumas(a, b)
     pose = _pose(x, y)
-    start = _swapped(pose.matrix)
+    start = swapped(pose.matrix)
     matrix = _climb(_image(x), _image(y), kind, start, shrinks=_shrinks(max(x.shape), SMALL))
-    return _judged(x, y, _swapped(matrix), pose.centre, kind)
+    return _judged(x, y, swapped(matrix), pose.centre, kind)
 
 
 def look(a: Picture | Volume, b: Picture | Volume) -> Transform | None:
@@ -251,27 +157,6 @@ def _shared_slice(a: Volume, b: Volume) -> tuple[Picture, Picture] | None:
     return None
 
 
-def apply(b: Picture | Volume, transform: Transform) -> Picture | Volume:
-    """The second source in the first one's place.
-
-    Args:
-        b: A picture, which is resampled (linearly; 0 where it has nothing); or a volume, whose affine is
-            changed: it is resampled once, when it is fused.
-        transform: As `find` gives it.
-
-    Raises:
-        ValueError: The transform is a picture's and `b` a volume, or the other way round.
-    """
-    if isinstance(b, Volume) != (transform.unit == "mm"):
-        what = ("a volume", "pictures") if isinstance(b, Volume) else ("a picture", "volumes")
-        raise ValueError(f"the transform is for {what[1]}, the second source is {what[0]}")
-    if isinstance(b, Volume):
-        scale = np.diag([*[volumes.MILLIMETRES[b.unit]] * 3, 1.0])
-        moved = np.linalg.inv(scale) @ np.linalg.inv(transform.matrix) @ scale @ b.affine
-        return replace(b, affine=moved)
-    return replace(b, pixels=_resampled(to_unit(b.pixels), transform.matrix))
-
-
 def _lumas(a: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(a, Volume) or isinstance(b, Volume):
         raise ValueError("one source is a volume, the other a picture; give two of a kind")
@@ -280,22 +165,6 @@ def _lumas(a: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
         sizes = " and ".join(f"{h}×{w}" for h, w in (x.shape, y.shape))
         raise ValueError(f"pictures of different sizes ({sizes}); bring them to one size")
     return x, y
-
-
-def _resampled(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Float pixels looked up by a matrix, linearly; 0 beyond the edges."""
-    from PIL import Image
-
-    inner, size = _swapped(matrix), pixels.shape[1::-1]
-    inner[:2, 2] += (1 - inner[:2, :2].sum(1)) / 2  # Pillow counts from a pixel's corner
-    channels = np.moveaxis(pixels, 2, 0) if pixels.ndim == 3 else pixels[None]
-    moved = [
-        Image.fromarray(np.ascontiguousarray(x, np.float32)).transform(
-            size, Image.Transform.AFFINE, inner[:2].ravel().tolist(), Image.Resampling.BILINEAR
-        )
-        for x in channels
-    ]
-    return np.stack([np.asarray(x) for x in moved], axis=-1) if pixels.ndim == 3 else np.asarray(moved[0])
 
 
 def _pose(x: np.ndarray, y: np.ndarray) -> Transform:
@@ -308,7 +177,7 @@ def _pose(x: np.ndarray, y: np.ndarray) -> Transform:
     centre, nowhere = (np.array(a.shape) - 1) / 2, np.zeros(2)
 
     def moved(turn: float, shift: np.ndarray) -> np.ndarray:
-        return _levels(_resampled(b, turned(centre, turn, shift)), low, high)
+        return _levels(resampled(b, turned(centre, turn, shift)), low, high)
 
     reach = min(REACH, min(a.shape) // 4)
     steps = range(-reach, reach + 1, 2)
@@ -322,7 +191,7 @@ def _pose(x: np.ndarray, y: np.ndarray) -> Transform:
                 least = -abs(turn) - abs(row) - abs(column)
                 tried.append((_nmi(a[here], rotated[there]), least, turn, row, column))
     best, _, turn, row, column = max(tried)
-    still, shift = _nmi(a, moved(0.0, nowhere)), _rotation(turn) @ (row, column)
+    still, shift = _nmi(a, moved(0.0, nowhere)), rotation(turn) @ (row, column)
     for by in (1.0, 0.5):
         around = []
         for more in (-2.5 * by, 0.0, 2.5 * by):
@@ -356,19 +225,6 @@ def _small(x: np.ndarray, factor: int) -> np.ndarray:
     return blocks.mean((1, 3), dtype=np.float32)
 
 
-def _rotation(turn: float) -> np.ndarray:
-    angle = np.radians(turn)
-    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-
-
-def turned(centre: np.ndarray, turn: float, shift: np.ndarray) -> np.ndarray:
-    """R (x − centre) + centre + shift as a matrix (3, 3), of (row, column, 1); `turn` in degrees."""
-    matrix = np.eye(3)
-    matrix[:2, :2] = _rotation(turn)
-    matrix[:2, 2] = centre - matrix[:2, :2] @ centre + shift
-    return matrix
-
-
 def _levels(x: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
     """Grey levels 0 to LEVELS − 1 of the values between two, by default all that there are."""
     low = float(x.min()) if low is None else low
@@ -388,12 +244,12 @@ def _nmi(x: np.ndarray, y: np.ndarray) -> float:
 
 def _judged(x: np.ndarray, y: np.ndarray, matrix: np.ndarray, centre: np.ndarray, kind: str) -> Transform:
     """The transform with its NMI where both have something, and without it the same."""
-    inside = _resampled(np.ones_like(y), matrix) > 0.5
+    inside = resampled(np.ones_like(y), matrix) > 0.5
     low, high = float(y.min()), float(y.max())
     a = _levels(x)
     before, after = (
         _nmi(a[there], _levels(moved[there], low, high))
-        for moved, there in ((y, np.ones_like(inside)), (_resampled(y, matrix), inside))
+        for moved, there in ((y, np.ones_like(inside)), (resampled(y, matrix), inside))
     )
     return Transform(matrix, centre, kind, before, after)
 
@@ -405,11 +261,8 @@ def _find_volume(a: Volume, b: Volume, kind: str) -> Transform:
     thinned = a.affine @ np.diag([step, step, step, 1.0])
     thin = replace(a, voxels=a.voxels[::step, ::step, ::step], affine=thinned)
     before = _agreement(thin, b)  # refuses volumes that do not overlap, before any work
-    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
-    start = np.eye(4)
-    matrix = (
-        flip @ _climb(_placed(a), _placed(b), kind, start, shrinks=_shrinks(max(a.shape), SMALL // 2)) @ flip
-    )
+    shrinks = _shrinks(max(a.shape), SMALL // 2)
+    matrix = TO_RAS @ _climb(_placed(a), _placed(b), kind, np.eye(4), shrinks=shrinks) @ TO_RAS
     centre = (volumes.to_mm(a) @ [*((np.array(a.shape) - 1) / 2), 1])[:3]
     found = Transform(matrix, centre, kind, before, before)
     return replace(found, after=_agreement(thin, apply(b, found)))
@@ -434,7 +287,7 @@ def _placed(volume: Volume) -> Any:
     """The volume as SimpleITK has it: (k, j, i), with origin, spacing and directions in LPS."""
     sitk = _sitk()
 
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volumes.to_mm(volume)
+    affine = TO_RAS @ volumes.to_mm(volume)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     directions = affine[:3, :3] / spacing
     if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-3):
@@ -458,12 +311,6 @@ def _shrinks(longest: int, coarsest: int) -> list[int]:
     """By what to shrink, coarse to fine: from about `coarsest` pixels or voxels to four times as many."""
     coarse = max(1, longest // coarsest)
     return sorted({max(1, coarse // n) for n in (1, 2, 4)}, reverse=True)
-
-
-def _swapped(matrix: np.ndarray) -> np.ndarray:
-    """From (row, column) to SimpleITK's (x, y), or back."""
-    swap = np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]])
-    return swap @ matrix @ swap
 
 
 def _climb(fixed: Any, moving: Any, kind: str, start: np.ndarray, *, shrinks: list[int]) -> np.ndarray:

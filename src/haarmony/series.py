@@ -13,6 +13,8 @@ from haarmony.io import Picture, Volume, check_target, read
 from haarmony.io.dicom import Series, find_series, is_dicom, window_range
 from haarmony.io.dicom_writer import check_folder, write_dicom
 from haarmony.jobs import SUFFIXES, Fused, Fusing, Range, fitting, transform_of
+from haarmony.jobs.fusing import behind
+from haarmony.jobs.placing import is_former, left_beside
 
 
 def concerns(a: Path, b: Path) -> bool:
@@ -97,7 +99,7 @@ def fuse_series(
         try:
             if not as_dicom:
                 fuse.check_fit(out, volumes[0])
-            moved, transform, said = fuse.align(volumes[0], volumes[1])
+            moved, transform, note, problem = fuse.align(volumes[0], volumes[1])
             fused = fuse(volumes[0], moved)
         except ValueError as error:
             raise ValueError(f"{a} with {b}: {error}") from error
@@ -107,17 +109,19 @@ def fuse_series(
     notes = [f"{path}: {note}" for path, volume in told for note in volume.notes]
     done = Fused(
         fused if as_dicom else fitting(out, fused),
-        (*notes, *([f"{b}: {said}"] if said else [])),
+        (*notes, *behind(b, note)),
         (volumes[0].value_range, volumes[1].value_range),
         transform,
+        behind(b, problem),
     )
     if not as_dicom:
-        done.write(out)
-        return done
+        return done.write(out, overwrite=overwrite)
     second, described = found[1], fuse.described()
     if transform is not None:
         described += f", second source moved {transform.described()}"
         second = second and replace(second, affine=moved.affine)
+    if overwrite and is_former(transform_of(out), out):
+        transform_of(out).unlink()  # first, so that it never stands beside a series that it is not of
     write_dicom(
         out,
         fused,
@@ -126,8 +130,9 @@ def fuse_series(
         keep_identity=keep_identity,
         overwrite=overwrite,
     )
-    if transform is not None:
-        transform.save(transform_of(out))
+    if transform is None:
+        return replace(done, notes=(*done.notes, *left_beside(out)))
+    transform.save(transform_of(out))
     return done
 
 

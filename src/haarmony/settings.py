@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from haarmony.io import replacing
-from haarmony.io.guards import plain
+from haarmony.text import plain
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from haarmony import colour
+from haarmony import colour, jobs, phantom
 from haarmony.io import read, to_unit, write
 
 
@@ -320,3 +320,41 @@ def test_on_a_terminal_a_bar_shows_the_time_left(here, model):
     assert (process.returncode, out) == (1, "out: 2 fused, 0 skipped, 1 failed\n")
     assert b"p2 failed: pet/p2.png: " in shown
     assert b"0:00:00" in shown
+
+
+def test_a_file_that_appears_during_a_job_is_refused_in_a_line(here, fuse, monkeypatch):
+    said = jobs.Fusing.align
+
+    def slow(*of):
+        Path("fused.png").write_bytes(b"mine")
+        return said(*of)
+
+    monkeypatch.setattr(jobs.Fusing, "align", slow)
+    problem = ["haarmony: fused.png: exists already; --overwrite replaces it"]
+    assert fuse("mri.png", "pet.png", "-o", "fused.png") == (2, [], problem)
+    assert Path("fused.png").read_bytes() == b"mine"
+    assert not Path("fused.png.part").exists()
+
+
+def test_a_plane_is_of_volumes(here, fuse):
+    problem = "planes (coronal) are of volumes; the sources are pictures"
+    code, out, err = fuse("mri.png", "pet.png", "-o", "fused.png", "--plane", "coronal")
+    assert (code, out, err) == (2, [], [f"haarmony: mri.png with pet.png: {problem}"])
+    assert not Path("fused.png").exists()
+    code, out, err = fuse("mri", "pet", "-o", "out", "--plane", "coronal", "--quiet")
+    assert (code, out) == (1, [])
+    assert err == [f"p{i} failed: mri/p{i}.png with pet/p{i}.png: {problem}" for i in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("quiet", [["--quiet"], []], ids=["quiet", "loud"])
+def test_a_pair_that_seems_misaligned_is_said_quiet_or_not(tmp_path, monkeypatch, fuse, quiet):
+    monkeypatch.chdir(tmp_path)
+    first, second = phantom.head(7, 128).pair("CT", 20)
+    for folder, pixels in (("a", first), ("b", np.roll(second, (6, -5), (0, 1)))):
+        Path(folder).mkdir()
+        write(f"{folder}/p.png", pixels)
+    for sources, out in ((("a/p.png", "b/p.png"), "p.png"), (("a", "b"), "out")):
+        code, _, err = fuse(*sources, "-o", out, *quiet)
+        assert code == 0
+        assert err[-1].startswith("b/p.png: the pair seems misaligned, by ")
+        assert len(err) == (1 if quiet or out == "p.png" else 2)

@@ -26,6 +26,7 @@ from haarmony.training.tasks import load_recipe
 from haarmony.weights import load_any
 
 FUZZ = Path(__file__).resolve().parents[2] / "benchmarks/fuzz.py"
+sys.path.append(str(FUZZ.parent))  # where its valid files are made
 spec = importlib.util.spec_from_file_location("fuzz", FUZZ)
 fuzz = importlib.util.module_from_spec(spec)
 sys.modules["fuzz"] = fuzz  # where its named tuples look for themselves

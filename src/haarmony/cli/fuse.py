@@ -18,7 +18,7 @@ from haarmony.cli.messages import describe, followed, say, show, unpaired, with_
 
 if TYPE_CHECKING:
     from haarmony.jobs import Outcome, Pairs
-    from haarmony.register import Transform
+    from haarmony.transform import Transform
 
 
 class Colour(str, Enum):
@@ -199,9 +199,11 @@ def fuse(
                     overwrite=overwrite,
                 )
             else:
-                fused = jobs.fuse_file(jobs.Pair(a, b), out, watched)
+                fused = jobs.fuse_file(jobs.Pair(a, b), out, watched, overwrite=overwrite)
         if not quiet:
             say(*fused.notes)
+        say(*fused.problems)
+        if not quiet:
             took = time.perf_counter() - start
             values = " and ".join(f"{lo:.7g} to {hi:.7g}" for lo, hi in fused.values)
             show(f"{out}: fused in {took:.2f} s; values from {values}")
@@ -244,7 +246,7 @@ def _shared(
 def _transform(path: Path | None, register: Registration) -> Transform | None:
     if path is None:
         return None
-    from haarmony.register import Transform
+    from haarmony.transform import Transform
 
     if register is not Registration.NONE:
         raise ValueError("--transform and --register: give one of them")
@@ -287,4 +289,5 @@ def _reported(outcomes: Iterable[Outcome], *, total: int, quiet: bool) -> Iterat
             say(f"[{number}/{total}] {outcome.pair.stem} {outcome.status}{took}")
         if not quiet:
             say(*outcome.notes)
+        say(*outcome.problems)
         yield outcome.status

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from haarmony.text import visible
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -26,17 +28,13 @@ def say(*lines: str) -> None:
         return
     with suppress(OSError):
         for line in lines:
-            print(_visible(line), file=sys.stderr)
+            print(visible(line), file=sys.stderr)
 
 
 def show(*lines: str) -> None:
     """Print results on stdout, escaped too; what its encoding lacks, arrows on Windows say, becomes "?"."""
-    text, encoding = "\n".join(map(_visible, lines)), getattr(sys.stdout, "encoding", None) or "utf-8"
+    text, encoding = "\n".join(map(visible, lines)), getattr(sys.stdout, "encoding", None) or "utf-8"
     typer.echo(text.encode(encoding, "replace").decode(encoding))
-
-
-def _visible(line: str) -> str:
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def listed(text: str) -> list[str]:

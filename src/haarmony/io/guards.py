@@ -14,14 +14,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from haarmony.text import plain as plain
+
 _STEP = 2**18
 _QUIET = threading.RLock()
-
-
-def plain(text: object) -> str:
-    """Text of a file, or of an error about one, as part of one line: what a terminal would obey escaped."""
-    line = " ".join(str(text).split())
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def unpacks_within(parts: Iterable[bytes], most: int) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 
 INTEGERS = (np.dtype(np.uint8), np.dtype(np.uint16))
 BLOCK = 2**20
-"""Values that `from_unit` works on at a time."""
+"""Values, or pixels, of a large picture that are worked on at a time, as floats."""
 
 
 @dataclass(frozen=True, eq=False)

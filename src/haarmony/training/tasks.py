@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from torch import nn
 
 from haarmony import settings
-from haarmony.io.guards import plain
 from haarmony.nets import AutoencoderNet, FusionNet, UNet
+from haarmony.text import plain
 from haarmony.training import autoencoder, dif_fusion, fusion, generation
 from haarmony.training.recipe import BaseRecipe, Recipe
 from haarmony.training.task import Graph, Task

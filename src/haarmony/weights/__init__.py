@@ -15,7 +15,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from haarmony import settings
-from haarmony.io.guards import plain
+from haarmony.text import plain
 from haarmony.weights.card import (
     KINDS,
     AutoencoderCard,
