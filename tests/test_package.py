@@ -30,7 +30,7 @@ LAYERS = (
     {"diffusion", "metrics"},
     {"weights", "nets"},
     {"engine", "engine_torch"},
-    {"volumes", "register", "fuser", "jobs", "series"},
+    {"volumes", "transform", "register", "fuser", "jobs", "series"},
     {"generator"},
     {"compare"},
     {"prior"},

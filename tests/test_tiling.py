@@ -61,11 +61,12 @@ def test_tiling_begins_above_the_documented_size():
     assert len(Tiling.plan((8192, 8192), None, factor=4, grid=8).tiles()) == 121
 
 
-def test_noise_is_the_whole_pictures_in_any_order():
+@pytest.mark.parametrize("keep", [True, False])
+def test_noise_is_the_whole_pictures_in_any_order(keep):
     shape = (3, 101, 40)
     rng = np.random.default_rng(5)
     whole = [rng.standard_normal((1, *shape), dtype=np.float32) for _ in range(3)]
-    noise = Noise(5, 3, shape[1:])
+    noise = Noise(5, 3, shape[1:], keep=keep)
     for draw, top, bottom, left, right in ((2, 30, 101, 8, 40), (0, 0, 64, 0, 16), (1, 64, 101, 1, 2)):
         part = noise.part(draw, slice(top, bottom), slice(left, right))
         assert_array_equal(part, whole[draw][:, :, top:bottom, left:right])

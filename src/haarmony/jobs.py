@@ -36,7 +36,7 @@ from haarmony.io import (
     write_bytes,
 )
 from haarmony.manifest import Entry, Manifest, Settings, printable, sha256
-from haarmony.register import Transform
+from haarmony.transform import Transform
 from haarmony.workers import spread
 
 if TYPE_CHECKING:

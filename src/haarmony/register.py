@@ -13,19 +13,17 @@ mutual information. `look` stops after the first part: it says whether a pair se
 from __future__ import annotations
 
 import importlib
-import json
-import os
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from haarmony import volumes
-from haarmony.colour import to_luma
-from haarmony.io import Picture, Volume, replacing, to_unit
-from haarmony.io.volume import FARTHEST
+from haarmony.colour import BLOCK, to_luma
+from haarmony.io import Picture, Volume, to_unit
+from haarmony.transform import Transform
+
+__all__ = ["KINDS", "Transform", "align", "apply", "find", "look", "require", "turned"]
 
 KINDS = ("none", "rigid", "affine", "auto")
 
@@ -45,98 +43,6 @@ GAIN = 0.1
 """By what share NMI − 1 has to be larger elsewhere before a pair counts as misaligned."""
 AWAY = 1.5
 """Pixels of the small pictures that things have to move by for that, a quarter of the side off the centre."""
-
-
-@dataclass(frozen=True, eq=False)
-class Transform:
-    """Where to look up the second source.
-
-    Attributes:
-        matrix: (3, 3) for pictures, of (row, column, 1) in pixels; (4, 4) for volumes, of (x, y, z, 1) in mm.
-        centre: (2,) or (3,), the first source's centre, at which `shift` is measured.
-        kind: How it was found: "rigid", "affine", or "pose" by `look`.
-        before: NMI of the pair as it came.
-        after: NMI with the second source looked up by `matrix`.
-    """
-
-    matrix: np.ndarray
-    centre: np.ndarray
-    kind: str
-    before: float
-    after: float
-
-    @property
-    def unit(self) -> str:
-        """Of lengths: "px" or "mm"."""
-        return "px" if len(self.matrix) == 3 else "mm"
-
-    @cached_property
-    def shift(self) -> float:
-        """How far the centre of the first source lies from its place in the second, in `unit`."""
-        return float(np.linalg.norm(self.matrix[:-1, :-1] @ self.centre + self.matrix[:-1, -1] - self.centre))
-
-    @cached_property
-    def turn(self) -> float:
-        """Degrees that it turns by: of the rotation nearest to `matrix`."""
-        u, _, v = np.linalg.svd(self.matrix[:-1, :-1])
-        trace = float(np.trace(u @ v))
-        cosine = trace / 2 if len(self.matrix) == 3 else (trace - 1) / 2
-        return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
-
-    def described(self) -> str:
-        """Shift, turn and both NMI, in words."""
-        moved = f"by {self.shift:.1f} {self.unit} and {self.turn:.1f}°"
-        return f"{moved}, normalised mutual information {self.before:.4f} → {self.after:.4f}"
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as JSON, whole or not at all.
-
-        Raises:
-            OSError: It cannot be written.
-        """
-        with replacing(Path(path)) as file:
-            file.write(self.encoded())
-
-    def encoded(self) -> bytes:
-        """What `save` writes."""
-        content = {
-            "haarmony": "transform",
-            "unit": self.unit,
-            "kind": self.kind,
-            "matrix": self.matrix.tolist(),
-            "centre": self.centre.tolist(),
-            "nmi_before": self.before,
-            "nmi_after": self.after,
-        }
-        return (json.dumps(content, indent=1) + "\n").encode()
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Transform:
-        """Read what `save` wrote.
-
-        Raises:
-            ValueError: It is no such file; the message names it.
-            OSError: It cannot be read.
-        """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            matrix, centre = (np.array(content[key], np.float64) for key in ("matrix", "centre"))
-            size = {"px": 3, "mm": 4}[content["unit"]]
-            if matrix.shape != (size, size) or centre.shape != (size - 1,):
-                raise ValueError("its matrix or its centre has another size")
-            if not (np.abs(matrix).max() < FARTHEST and np.abs(centre).max() < FARTHEST):  # or NaN
-                raise ValueError(f"its matrix or its centre leads beyond {FARTHEST:g}")
-            if abs(np.linalg.det(matrix)) < 1e-6 or (matrix[-1] != [*[0] * (size - 1), 1]).any():
-                raise ValueError("its matrix cannot be inverted or is not affine")
-            return cls(
-                matrix,
-                centre,
-                str(content["kind"]),
-                float(content["nmi_before"]),
-                float(content["nmi_after"]),
-            )
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            raise ValueError(f"{path}: is no transform that haarmony saved ({error})") from None
 
 
 def require() -> None:
@@ -202,9 +108,9 @@ def find(a: Picture | Volume, b: Picture | Volume, kind: str = "rigid") -> Trans
         raise ValueError(f"unknown registration {kind!r}; it is one of {', '.join(KINDS)}")
     if isinstance(a, Volume) and isinstance(b, Volume):
         return _find_volume(a, b, kind)
-    x, y = _lumas(a, b)
-    pose = _pose(x, y)
+    pose = _pose(a, b)
     start = _swapped(pose.matrix)
+    x, y = (to_luma(to_unit(picture.pixels)) for picture in (a, b))
     matrix = _climb(_image(x), _image(y), kind, start, shrinks=_shrinks(max(x.shape), SMALL))
     return _judged(x, y, _swapped(matrix), pose.centre, kind)
 
@@ -228,9 +134,8 @@ def look(a: Picture | Volume, b: Picture | Volume) -> Transform | None:
         if shown is None:
             return None
         a, b = shown
-    x, y = _lumas(a, b)
-    found = _pose(x, y)
-    side = max(x.shape)
+    found = _pose(a, b)
+    side = max(a.pixels.shape[:2])
     away = np.hypot(found.shift, np.radians(found.turn) * side / 4) * SMALL / side
     if away < AWAY or found.after - 1 < (1 + GAIN) * (found.before - 1):
         return None
@@ -272,16 +177,6 @@ def apply(b: Picture | Volume, transform: Transform) -> Picture | Volume:
     return replace(b, pixels=_resampled(to_unit(b.pixels), transform.matrix))
 
 
-def _lumas(a: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
-    if isinstance(a, Volume) or isinstance(b, Volume):
-        raise ValueError("one source is a volume, the other a picture; give two of a kind")
-    x, y = (to_luma(to_unit(picture.pixels)) for picture in (a, b))
-    if x.shape != y.shape:
-        sizes = " and ".join(f"{h}×{w}" for h, w in (x.shape, y.shape))
-        raise ValueError(f"pictures of different sizes ({sizes}); bring them to one size")
-    return x, y
-
-
 def _resampled(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Float pixels looked up by a matrix, linearly; 0 beyond the edges."""
     from PIL import Image
@@ -298,12 +193,18 @@ def _resampled(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(x) for x in moved], axis=-1) if pixels.ndim == 3 else np.asarray(moved[0])
 
 
-def _pose(x: np.ndarray, y: np.ndarray) -> Transform:
+def _pose(x: Any, y: Any) -> Transform:
     """The best of a few hundred shifts and turns of small pictures, then of finer ones around it."""
-    factor = max(1, -(-max(x.shape) // SMALL))
-    if min(x.shape) < LEAST * factor:  # so long a picture shows nothing when it is small
-        return Transform(np.eye(3), (np.array(x.shape) - 1) / 2, "pose", 1.0, 1.0)
-    a, b = _levels(_small(x, factor)), _small(y, factor)
+    if isinstance(x, Volume) or isinstance(y, Volume):
+        raise ValueError("one source is a volume, the other a picture; give two of a kind")
+    shape, shape_y = x.pixels.shape[:2], y.pixels.shape[:2]
+    if shape != shape_y:
+        sizes = " and ".join(f"{h}×{w}" for h, w in (shape, shape_y))
+        raise ValueError(f"pictures of different sizes ({sizes}); bring them to one size")
+    factor = max(1, -(-max(shape) // SMALL))
+    if min(shape) < LEAST * factor:  # so long a picture shows nothing when it is small
+        return Transform(np.eye(3), (np.array(shape) - 1) / 2, "pose", 1.0, 1.0)
+    a, b = _levels(_small(x.pixels, factor)), _small(y.pixels, factor)
     low, high = float(b.min()), float(b.max())
     centre, nowhere = (np.array(a.shape) - 1) / 2, np.zeros(2)
 
@@ -336,7 +237,7 @@ def _pose(x: np.ndarray, y: np.ndarray) -> Transform:
     matrix = scale @ turned(centre, turn, shift) @ np.linalg.inv(scale)
     if best <= still:
         matrix, best = np.eye(3), still
-    return Transform(matrix, (np.array(x.shape) - 1) / 2, "pose", still, best)
+    return Transform(matrix, (np.array(shape) - 1) / 2, "pose", still, best)
 
 
 def _cuts(shape: tuple[int, ...], row: int, column: int) -> tuple[Any, Any]:
@@ -349,11 +250,16 @@ def _cuts(shape: tuple[int, ...], row: int, column: int) -> tuple[Any, Any]:
     return here, there
 
 
-def _small(x: np.ndarray, factor: int) -> np.ndarray:
-    """Means of blocks of factor × factor; what is left over at the ends is cut."""
-    height, width = (n // factor for n in x.shape)
-    blocks = x[: height * factor, : width * factor].reshape(height, factor, width, factor)
-    return blocks.mean((1, 3), dtype=np.float32)
+def _small(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """Means of the luma over blocks of factor × factor; what is left over at the ends is cut."""
+    height, width = (n // factor for n in pixels.shape[:2])
+    small = np.empty((height, width), np.float32)
+    step = max(1, BLOCK // (factor * pixels.shape[1]))  # of a large picture a few rows at a time
+    for top in range(0, height, step):
+        part = to_luma(to_unit(pixels[top * factor : (top + step) * factor, : width * factor]))
+        rows = small[top : top + step]
+        rows[:] = part[: len(rows) * factor].reshape(-1, factor, width, factor).mean((1, 3))
+    return small
 
 
 def _rotation(turn: float) -> np.ndarray:

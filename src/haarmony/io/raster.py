@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from haarmony.io.guards import plain, quiet, unpacked_size, unpacks_within
 from haarmony.io.picture import INTEGERS, Picture, from_unit
-from haarmony.io.ranges import ValueRange, into_unit, measured, told
+from haarmony.io.ranges import ValueRange, measured, ranged, told
 
 MAX_PIXELS = 2**27  # 11585 × 11585; a file that claims more is taken for a decompression bomb
 ORIENTATION = 0x0112  # EXIF and TIFF 6.0 tag 274
@@ -76,7 +76,7 @@ def decode(data: bytes, *, value_range: ValueRange | None = None) -> Picture:
         if lo < 0 or hi > 1:
             used, why = measured(lo, hi), "the smallest and the largest of the picture"
     if used is not None and (pixels.dtype in INTEGERS or np.isfinite(pixels).all()):
-        pixels, notes = into_unit(pixels, used), [*notes, told(used, why=why)]
+        pixels, notes = ranged(pixels, used), [*notes, told(used, why=why)]
     pixels = np.ascontiguousarray(pixels)
     return Picture(pixels, used or (0.0, float(_top(pixels))), notes=tuple(notes))
 
