@@ -229,6 +229,8 @@ def fuse_pictures(
     Raises:
         ValueError: As for `Fuser`.
     """
+    pixels_a: np.ndarray
+    pixels_b: np.ndarray
     pixels_a, pixels_b = (x.pixels if isinstance(x, Picture) else x for x in (a, b))
     check_pair(pixels_a, pixels_b)
     source = choose(colour, pixels_a, pixels_b)

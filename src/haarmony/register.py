@@ -108,9 +108,10 @@ def find(a: Picture | Volume, b: Picture | Volume, kind: str = "rigid") -> Trans
         raise ValueError(f"unknown registration {kind!r}; it is one of {', '.join(KINDS)}")
     if isinstance(a, Volume) and isinstance(b, Volume):
         return _find_volume(a, b, kind)
-    pose = _pose(a, b)
+    pixels = _pair(a, b)
+    pose = _pose(*pixels)
     start = _swapped(pose.matrix)
-    x, y = (to_luma(to_unit(picture.pixels)) for picture in (a, b))
+    x, y = (to_luma(to_unit(one)) for one in pixels)
     matrix = _climb(_image(x), _image(y), kind, start, shrinks=_shrinks(max(x.shape), SMALL))
     return _judged(x, y, _swapped(matrix), pose.centre, kind)
 
@@ -134,8 +135,9 @@ def look(a: Picture | Volume, b: Picture | Volume) -> Transform | None:
         if shown is None:
             return None
         a, b = shown
-    found = _pose(a, b)
-    side = max(a.pixels.shape[:2])
+    x, y = _pair(a, b)
+    found = _pose(x, y)
+    side = max(x.shape[:2])
     away = np.hypot(found.shift, np.radians(found.turn) * side / 4) * SMALL / side
     if away < AWAY or found.after - 1 < (1 + GAIN) * (found.before - 1):
         return None
@@ -193,18 +195,23 @@ def _resampled(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(x) for x in moved], axis=-1) if pixels.ndim == 3 else np.asarray(moved[0])
 
 
-def _pose(x: Any, y: Any) -> Transform:
-    """The best of a few hundred shifts and turns of small pictures, then of finer ones around it."""
-    if isinstance(x, Volume) or isinstance(y, Volume):
+def _pair(a: Picture | Volume, b: Picture | Volume) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels of two pictures of one size."""
+    if isinstance(a, Volume) or isinstance(b, Volume):
         raise ValueError("one source is a volume, the other a picture; give two of a kind")
-    shape, shape_y = x.pixels.shape[:2], y.pixels.shape[:2]
-    if shape != shape_y:
-        sizes = " and ".join(f"{h}×{w}" for h, w in (shape, shape_y))
+    if a.pixels.shape[:2] != b.pixels.shape[:2]:
+        sizes = " and ".join("×".join(map(str, picture.pixels.shape[:2])) for picture in (a, b))
         raise ValueError(f"pictures of different sizes ({sizes}); bring them to one size")
+    return a.pixels, b.pixels
+
+
+def _pose(x: np.ndarray, y: np.ndarray) -> Transform:
+    """The best of a few hundred shifts and turns of small pictures, then of finer ones around it."""
+    shape = x.shape[:2]
     factor = max(1, -(-max(shape) // SMALL))
     if min(shape) < LEAST * factor:  # so long a picture shows nothing when it is small
         return Transform(np.eye(3), (np.array(shape) - 1) / 2, "pose", 1.0, 1.0)
-    a, b = _levels(_small(x.pixels, factor)), _small(y.pixels, factor)
+    a, b = _levels(_small(x, factor)), _small(y, factor)
     low, high = float(b.min()), float(b.max())
     centre, nowhere = (np.array(a.shape) - 1) / 2, np.zeros(2)
 

@@ -28,8 +28,10 @@ class Picture:
     Attributes:
         pixels: (H, W) or (H, W, 3); uint8, uint16, or float in [0, 1].
         value_range: The file's values that 0.0 and 1.0 stand for, (0, 255) for 8 bit.
-        spacing: Distance between neighbouring pixels along each axis of `pixels`, in mm, where known.
-        affine: (4, 4) matrix from pixel indices to mm in the scanner's frame, where known.
+        spacing: From row to row and from column to column, in mm, where known: of PNG and TIFF whose
+            resolution has a unit, and of slices of volumes.
+        affine: (4, 4) matrix from (row, column, 0, 1) to mm in the scanner's frame (RAS+), of slices of
+            volumes.
         metadata: What else the file says, as text.
         notes: What reading converted, one plain sentence each.
 
@@ -39,7 +41,7 @@ class Picture:
 
     pixels: np.ndarray
     value_range: tuple[int | float, int | float]
-    spacing: tuple[float, ...] | None = None
+    spacing: tuple[float, float] | None = None
     affine: np.ndarray | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
