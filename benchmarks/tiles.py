@@ -1,7 +1,7 @@
 """What tiles change and what they save, as one Markdown table.
 
     python benchmarks/tiles.py [--size 2048] [--tile 768] [--models medical,infrared]
-    python benchmarks/tiles.py --large 8192 [--kind grey|colour] [--models medical]
+    python benchmarks/tiles.py --large 8192 [--kind grey|colour] [--models medical] [--range-a LO,HI]
 
 Phantom pairs with grain, for each model: how a picture fused in tiles and one fused whole differ, in grey
 levels of 255, the ratio of their times in the same minutes, and the peak memory of a process of its own for
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=768)
     parser.add_argument("--large", type=int, help="side of a pair that the command fuses, instead")
     parser.add_argument("--kind", choices=("grey", "colour"), default="grey")
+    parser.add_argument("--range-a", help="of --large: the first's values for black and white")
     parser.add_argument(
         "--models", type=lambda text: text.split(","), default=["medical", "infrared", "dif-fusion"]
     )
@@ -60,7 +61,7 @@ def main() -> None:
         weights.load_card(weights.find(model))
     with tempfile.TemporaryDirectory() as folder:
         if options.large:
-            _large(Path(folder), options.models, options.large, options.kind)
+            _large(Path(folder), options.models, options.large, options.kind, options.range_a)
         else:
             _compare(Path(folder), options.models, options.size, options.tile)
 
@@ -83,7 +84,7 @@ def _compare(folder: Path, models: list[str], size: int, tile: int) -> None:
         print("|", " | ".join([*cells, f"{spent[1] / spent[0]:.2f}"]), "|", flush=True)
 
 
-def _large(folder: Path, models: list[str], size: int, kind: str) -> None:
+def _large(folder: Path, models: list[str], size: int, kind: str, range_a: str | None) -> None:
     a, b = _pair(size)
     write(
         folder / "a.png",
@@ -91,12 +92,16 @@ def _large(folder: Path, models: list[str], size: int, kind: str) -> None:
     )
     write(folder / "b.png", (b >> 8).astype(np.uint8) if kind == "colour" else b)
     del a, b
+    ranged = [] if range_a is None else ["--range-a", range_a]
     print("| model | size | sources | seconds | peak memory |", "|---|---|---|--:|--:|", sep="\n")
     for model in models:
         start = time.perf_counter()
-        peak = _peak(folder, COMMAND, "--overwrite", "--model", model)
+        peak = _peak(folder, COMMAND, "--overwrite", "--model", model, *ranged)
         seconds = time.perf_counter() - start
-        print(f"| {model} | {size}×{size} | {kind} | {seconds:.0f} | {peak:.0f} MB |", flush=True)
+        print(
+            f"| {model} | {size}×{size} | {' '.join([kind, *ranged])} | {seconds:.0f} | {peak:.0f} MB |",
+            flush=True,
+        )
 
 
 def _pair(size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -196,3 +196,15 @@ def test_a_large_picture_is_looked_at_in_parts(monkeypatch):
     pixels[4, 3, 0] = 109  # 9 levels of 255
     assert is_coloured(pixels)
     assert choose("auto", np.full((5, 4), 7, np.uint16), pixels) is pixels
+
+
+def test_colourfulness_in_parts_is_that_of_the_whole(monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (53, 31, 3), dtype=np.uint8)
+    pixels[:20, :, 0] = 255
+    R, G, B = np.moveaxis(pixels.astype(float), -1, 0)
+    rg, yb = R - G, (R + G) / 2 - B
+    expected = np.hypot(rg.std(), yb.std()) + 0.3 * np.hypot(rg.mean(), yb.mean())
+    for block in (10**6, 200, 31):
+        monkeypatch.setattr(colour, "BLOCK", block)
+        assert colourfulness(pixels) == pytest.approx(expected, rel=1e-6)
+        assert colourfulness(pixels / 255) == pytest.approx(expected, rel=1e-9)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from haarmony import cli, fuse, phantom, register
-from haarmony.io import Picture, Volume, read, read_picture, write
+from haarmony.io import Picture, Volume, read, read_picture, to_unit, write
 from haarmony.register import Transform, align, apply, find, look
 
 sitk = pytest.importorskip("SimpleITK", reason="the extra 'register' is not installed")
@@ -279,3 +280,22 @@ def test_what_simpleitk_cannot_register_is_one_line(slices):
     with pytest.raises(ValueError, match="cannot be registered") as refused:
         find(volume, volume)
     assert "\n" not in str(refused.value)
+
+
+def test_looking_holds_no_picture_in_floats():
+    small = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    a = picture(np.repeat(np.repeat(small, 100, axis=0), 100, axis=1))
+    tracemalloc.start()
+    look(a, a)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < a.pixels.nbytes  # a megapixel in floats; both pictures take eight times as much
+
+
+def test_small_pictures_are_the_same_in_parts(monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (307, 205, 3), dtype=np.uint8)
+    whole = register._small(pixels, 5)
+    luma = (to_unit(pixels)[:305] @ np.array([0.299, 0.587, 0.114])).reshape(61, 5, 41, 5)
+    np.testing.assert_allclose(whole, luma.mean((1, 3)), atol=1e-6)
+    monkeypatch.setattr(register, "BLOCK", 3000)
+    np.testing.assert_allclose(register._small(pixels, 5), whole, atol=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -169,3 +171,23 @@ def test_a_thick_slice_off_its_plane_is_still_there():
     off[2, 3] = 6.0  # beyond both halves
     with pytest.raises(ValueError, match="do not overlap"):
         volumes.aligned(a, Volume(voxels, (0.0, 255.0), off))
+
+
+@pytest.mark.parametrize("unit", ["mm", "um", "unknown"])
+@pytest.mark.parametrize("plane", volumes.PLANES)
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR"])
+def test_a_slice_knows_where_it_lies(codes, plane, unit):
+    """Every pixel is where its voxel is: values say their place."""
+    a = replace(ramped(codes), unit=unit)
+    cut, _ = volumes.aligned(a, a, plane=plane, slices=(3, 4))
+    shown = volumes.as_picture(cut)
+    if unit == "unknown":
+        assert (shown.spacing, shown.affine) == (None, None)
+        return
+    factor = volumes.MILLIMETRES[unit]
+    assert shown.spacing == pytest.approx((factor, factor))
+    row, column = (n // 3 for n in shown.pixels.shape)
+    at = np.linalg.inv(volumes.to_mm(a)) @ shown.affine @ [row, column, 0, 1]
+    i, j, k = np.rint(at[:3]).astype(int)
+    np.testing.assert_allclose(at[:3], (i, j, k), atol=1e-6)
+    assert a.voxels[i, j, k] == shown.pixels[row, column]

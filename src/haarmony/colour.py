@@ -101,17 +101,24 @@ def is_coloured(pixels: Shaped[np.ndarray, "h w"] | Shaped[np.ndarray, "h w 3"])
     return any(bool(np.max(_fold(np.maximum, x) - _fold(np.minimum, x)) > GREY_SPREAD) for x in parts)
 
 
-def colourfulness(rgb: Float[np.ndarray, "h w 3"]) -> float:
+def colourfulness(rgb: Shaped[np.ndarray, "h w 3"]) -> float:
     """Colourfulness M̂⁽³⁾ of Hasler & Süsstrunk 2003 (doi:10.1117/12.477378): 0 grey, 109 extremely colourful.
 
     M = √(σ_rg² + σ_yb²) + 0.3 √(μ_rg² + μ_yb²),  rg = R − G,  yb = (R + G)/2 − B, on values 0 to 255.
 
     Args:
-        rgb: (H, W, 3), in [0, 1].
+        rgb: (H, W, 3), in [0, 1]; or uint8 or uint16, whose full scale is 1.
     """
-    R, G, B = np.moveaxis(255 * rgb.astype(np.float64), -1, 0)
-    rg, yb = R - G, (R + G) / 2 - B
-    return float(np.hypot(rg.std(), yb.std()) + 0.3 * np.hypot(rg.mean(), yb.mean()))
+    count, mean, square = 0, np.zeros(2), np.zeros(2)
+    for rows in blocks(*rgb.shape[:2]):
+        R, G, B = np.moveaxis(255 * to_unit(rgb[rows]).astype(np.float64), -1, 0)
+        both = np.stack([R - G, (R + G) / 2 - B]).reshape(2, -1)
+        # Sums of squares about the mean of parts (Chan, Golub and LeVeque 1983).
+        more, here = both.shape[1], both.mean(1)
+        square += both.var(1) * more + (here - mean) ** 2 * (count * more / (count + more))
+        mean += (here - mean) * (more / (count + more))
+        count += more
+    return float(np.hypot(*np.sqrt(square / count)) + 0.3 * np.hypot(*mean))
 
 
 def choose(
@@ -142,4 +149,4 @@ def most_colourful(
     coloured = [source for source in sources if is_coloured(source)]
     if len(coloured) < 2:
         return coloured[0] if coloured else None
-    return max(coloured, key=lambda source: colourfulness(to_unit(source)))
+    return max(coloured, key=colourfulness)

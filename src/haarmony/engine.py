@@ -58,6 +58,10 @@ class DifFusionEngine(Protocol):
     def steps(self) -> tuple[int, ...]:
         """The steps t that a pair is looked at."""
 
+    @property
+    def reach(self) -> int:
+        """Positions around a part that `fuse` has to be given with it, a multiple of 8."""
+
     def observe(self, x_t: Latent, k: Steps) -> Condition:
         """The features of x_t at t = steps[k]."""
 
@@ -101,15 +105,14 @@ class OnnxDifFusion:
 
     def __init__(self, folder: Path, card: DifFusionCard, *, threads: int | None = None) -> None:
         self.steps = card.features_at
-        # The head's 3×3 convolutions: one a block, one after; in steps of 8, which heights are multiples of.
-        self._halo = -(-(1 + _depth(folder, card, "head_depth")) // 8) * 8
+        self.reach = head_reach(_depth(folder, card, "head_depth"))
         self._observer, self._head = _load(folder, card, threads=threads)
 
     def observe(self, x_t: Latent, k: Steps) -> Condition:
         return _run(self._observer, {"x_t": x_t, "k": k})
 
     def fuse(self, features: Condition) -> Latent:
-        return _in_strips(self._head, {"features": features}, halo=self._halo)
+        return _in_strips(self._head, {"features": features}, halo=self.reach)
 
 
 class OnnxUNet:
@@ -120,6 +123,11 @@ class OnnxUNet:
 
     def __call__(self, x_t: Latent, t: Steps) -> Latent:
         return _run(self._unet, {"z": x_t, "t": t})
+
+
+def head_reach(depth: int) -> int:
+    """What a head of so many blocks reaches: a 3×3 convolution each, and one; as `DifFusionEngine` has it."""
+    return -(-(1 + depth) // 8) * 8
 
 
 def load_codec(folder: Path, card: DiffusionCard, *, threads: int | None = None) -> Codec:
@@ -178,6 +186,8 @@ def _options(threads: int | None) -> SessionOptions:
     options.log_severity_level = 4  # its errors are raised
     options.intra_op_num_threads = threads if threads is not None else _usable_cores()
     options.add_session_config_entry("session.load_model_format", "ONNX")  # and no other, told by content
+    # An arena keeps the most that a graph ever took, each graph its own: three times what is in use at once.
+    options.enable_cpu_mem_arena = False
     # Else one graph's idle threads spin on the cores that the next graph needs: twice the time a pair.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from haarmony.codec import Autoencoder, Codec
-from haarmony.engine import Condition, Latent, Steps
+from haarmony.engine import Condition, Latent, Steps, head_reach
 from haarmony.weights import (
     AutoencoderCard,
     Card,
@@ -72,6 +72,7 @@ class TorchDifFusion:
         self._net = net.eval()
         self._device = next(net.parameters()).device
         self.steps = tuple(net.observer.t.tolist())
+        self.reach = head_reach(len(net.head.blocks))
 
     @classmethod
     def load(cls, folder: Path, card: DifFusionCard, *, threads: int | None = None) -> TorchDifFusion:

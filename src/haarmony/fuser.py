@@ -11,7 +11,7 @@ it slice by slice (`haarmony.volumes`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,14 +22,14 @@ from jaxtyping import Float, Shaped
 
 from haarmony import volumes, weights
 from haarmony.codec import Codec, decode_channels, encode_channels
-from haarmony.colour import blocks, choose, chroma, is_coloured, merge, to_luma
+from haarmony.colour import choose, chroma, is_coloured, merge, to_luma
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.diffusion.process import Process
 from haarmony.diffusion.sampler import sample
 from haarmony.engine import DifFusionEngine, Engine, OnnxDifFusion, OnnxEngine, load_codec
 from haarmony.io import Picture, Volume, check_pixels, from_unit, to_unit
 from haarmony.support import project
-from haarmony.tiling import Noise, Tile, Tiling
+from haarmony.tiling import Noise, Piece, Tile, Tiling, assembled, in_bands
 from haarmony.weights import DifFusionCard, ModelCard
 
 ENGINES = ("onnx", "torch")
@@ -130,7 +130,7 @@ class Fuser:
         self,
         a: Volume,
         b: Volume,
-        rule: Callable[..., np.ndarray],
+        rule: Callable[..., Iterable[Piece]],
         *,
         colour: str,
         plane: str,
@@ -156,11 +156,11 @@ class Fuser:
         tile: int | None,
         coloured: tuple[bool, bool] | None = None,
         callback: Watch | None = None,
-    ) -> np.ndarray:
+    ) -> Iterable[Piece]:
         """The fused luma or colours of two arrays; `coloured` says which of them count as such."""
         (a, b), engine, config = self._in_order(a, b, coloured), self._engine, self.card.diffusion
         if isinstance(engine, Engine):
-            return fuse_luma(
+            return _luma_tiles(
                 engine,
                 config,
                 a,
@@ -172,7 +172,7 @@ class Fuser:
                 tile=tile,
             )
         colours = a if a.ndim == 3 else np.broadcast_to(a[..., None], (*a.shape, 3))
-        return fuse_colour(engine, config, colours, b, seed=seed, callback=callback, tile=tile)
+        return _colour_tiles(engine, config, colours, b, seed=seed, callback=callback, tile=tile)
 
     def _in_order(
         self, a: np.ndarray, b: np.ndarray, coloured: tuple[bool, bool] | None
@@ -209,7 +209,11 @@ def fuse(
 
 
 def fuse_pictures(
-    a: Source, b: Source, rule: Callable[[np.ndarray, np.ndarray], np.ndarray], *, colour: str = "auto"
+    a: Source,
+    b: Source,
+    rule: Callable[[np.ndarray, np.ndarray], np.ndarray | Iterable[Piece]],
+    *,
+    colour: str = "auto",
 ) -> Source:
     """Fuse the lumas of two pictures by any rule and put the colour back: what is around the fusing itself.
 
@@ -217,7 +221,8 @@ def fuse_pictures(
         a: First source, as `Fuser` takes it.
         b: Second source, of the same height and width.
         rule: Makes the fused luma (H, W), or fused colours (H, W, 3), in [0, 1] of both sources' pixels,
-            which are either, too, and of any sample type.
+            which are either, too, and of any sample type; whole, or piece by piece, so that of a large one
+            there never is more than a piece in floats.
         colour: Whose chroma the result has, as in `Fuser`; "auto" leaves fused colours as they are.
 
     Returns:
@@ -226,19 +231,19 @@ def fuse_pictures(
     Raises:
         ValueError: As for `Fuser`.
     """
+    pixels_a: np.ndarray
+    pixels_b: np.ndarray
     pixels_a, pixels_b = (x.pixels if isinstance(x, Picture) else x for x in (a, b))
     check_pair(pixels_a, pixels_b)
     source = choose(colour, pixels_a, pixels_b)
-    unit: np.ndarray = rule(pixels_a, pixels_b)
     dtype = np.result_type(pixels_a.dtype, pixels_b.dtype)
-    fused = np.empty((*unit.shape[:2], 3)[: 2 if source is None else 3], dtype)
-    for rows in blocks(*unit.shape[:2]):
-        part = unit[rows]
+    fused = np.empty((*pixels_a.shape[:2], 3)[: 2 if source is None else 3], dtype)
+    for place, part in in_bands(rule(pixels_a, pixels_b)):
         if source is None:
             part = to_luma(part)
         elif part.ndim == 2 or colour != "auto":
-            part = merge(to_luma(part), chroma(to_unit(source[rows])))
-        fused[rows] = from_unit(part, dtype)
+            part = merge(to_luma(part), chroma(to_unit(source[place])))
+        fused[place] = from_unit(part, dtype)
     if isinstance(a, Picture):
         range_ = a.value_range if dtype == pixels_a.dtype or not isinstance(b, Picture) else b.value_range
         return replace(a, pixels=fused, value_range=range_, notes=())
@@ -299,22 +304,44 @@ def fuse_luma(
     Raises:
         ValueError: `tile` is smaller than the model's grid.
     """
+    pieces = _luma_tiles(
+        engine, config, a, b, codec=codec, steps=steps, seed=seed, callback=callback, tile=tile
+    )
+    return assembled(pieces, a.shape[:2])
+
+
+def _luma_tiles(
+    engine: Engine,
+    config: DiffusionConfig,
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    codec: Codec | None,
+    steps: int | None,
+    seed: int,
+    callback: Watch | None,
+    tile: int | None,
+) -> Iterator[Piece]:
     codec = config.make_codec() if codec is None else codec
     shape = a.shape[:2]
     tiling = Tiling.plan(shape, tile, factor=codec.factor, grid=config.grid, border=config.border)
     parts, total = tiling.tiles(), config.steps if steps is None else steps
     noise = Noise(seed, codec.channels, tiling.size, once=len(parts) == 1)
-    fused = np.zeros(shape, dtype=np.float32)
+    shown = np.zeros(shape if callback and len(parts) > 1 else (0, 0), dtype=np.float32)
     for number, part in enumerate(parts):
         estimates = _sample_luma(engine, config, codec, part, a, b, steps=total, noise=noise)
+        mine = shown
         for i, estimate in enumerate(estimates, number * total + 1):
+            mine = estimate[part.inside]
+            if callback is None:
+                continue
             if len(parts) == 1:
-                fused = estimate[part.inside]
+                shown = mine
             else:
-                fused[part.place] = estimate[part.inside]
-            if callback is not None:
-                callback(i, len(parts) * total, fused)
-    return fused
+                shown[part.place] = mine
+            callback(i, len(parts) * total, shown)
+        if mine.size:
+            yield part.place, mine
 
 
 def _sample_luma(
@@ -386,28 +413,49 @@ def fuse_colour(
     Raises:
         ValueError: `tile` is smaller than the model's grid.
     """
+    pieces = _colour_tiles(engine, config, visible, infrared, seed=seed, callback=callback, tile=tile)
+    return assembled(pieces, visible.shape)
+
+
+def _colour_tiles(
+    engine: DifFusionEngine,
+    config: DiffusionConfig,
+    visible: np.ndarray,
+    infrared: np.ndarray,
+    *,
+    seed: int,
+    callback: Watch | None,
+    tile: int | None,
+) -> Iterator[Piece]:
     codec, process = config.make_codec(), Process(config.make_schedule())
     shape = infrared.shape[:2]
     tiling = Tiling.plan(shape, tile, factor=codec.factor, grid=config.grid)
     channels, parts = [*np.moveaxis(visible, 2, 0), infrared], tiling.tiles()
-    noise = Noise(seed, 4 * codec.channels, tiling.size, once=len(parts) == 1)
-    whole = np.zeros((3, *shape), dtype=np.float32)
+    noise = Noise(seed, 4 * codec.channels, tiling.size, once=len(parts) == 1, keep=len(engine.steps) == 1)
     shown = np.zeros(shape if callback else (0, 0), dtype=np.float32)
     for number, part in enumerate(parts, 1):
-        x = np.concatenate([part.cut(channel) for channel in channels], axis=1)
-        x_0 = encode_channels(codec, to_latent(x))
-        features = []
+        x_0 = encode_channels(codec, to_latent(_cut(part, channels)))
+        # The denoiser sees far, but the head hardly beyond the tile: of its hundreds of channels no more.
+        near, features = part.narrowed(engine.reach), []
+        rows, columns = near.within(part)
         for k, t in enumerate(engine.steps):
             x_t = process.diffuse(x_0, noise.part(k, *part.seen), t)
-            features.append(engine.observe(x_t, np.array([k])))
+            seen = engine.observe(x_t, np.array([k]))
+            features.append(np.ascontiguousarray(seen[:, :, rows, columns]))
+            del seen
         fused = from_latent(decode_channels(codec, engine.fuse(np.concatenate(features, axis=1))))
+        x = _cut(near, channels)
         fused = project(fused, x[:, :3], np.repeat(x[:, 3:], 3, axis=1), margin=config.margin)
-        mine = fused[0][:, part.inside[0], part.inside[1]]
-        whole[:, part.place[0], part.place[1]] = mine
+        mine = np.moveaxis(fused[0], 0, 2)[near.inside]
         if callback is not None:
-            shown[part.place] = to_luma(np.moveaxis(mine, 0, 2))
+            shown[part.place] = to_luma(mine)
             callback(number, len(parts), shown)
-    return np.moveaxis(whole, 0, 2)
+        if mine.size:
+            yield part.place, mine
+
+
+def _cut(part: Tile, channels: list[np.ndarray]) -> Float[np.ndarray, "1 c H W"]:
+    return np.concatenate([part.cut(channel) for channel in channels], axis=1)
 
 
 def _load(

@@ -21,6 +21,7 @@ from haarmony import volumes
 from haarmony.colour import to_luma
 from haarmony.io import Picture, Volume, to_unit
 from haarmony.io.dicom import TO_RAS
+from haarmony.io.picture import BLOCK
 from haarmony.transform import Transform, apply, resampled, rotation, swapped, turned
 
 __all__ = ["KINDS", "Transform", "align", "apply", "find", "look", "require", "turned"]
@@ -108,9 +109,10 @@ def find(a: Picture | Volume, b: Picture | Volume, kind: str = "rigid") -> Trans
         raise ValueError(f"unknown registration {kind!r}; it is one of {', '.join(KINDS)}")
     if isinstance(a, Volume) and isinstance(b, Volume):
         return _find_volume(a, b, kind)
-    x, y = _lumas(a, b)
-    pose = _pose(x, y)
+    pixels = _pair(a, b)
+    pose = _pose(*pixels)
     start = swapped(pose.matrix)
+    x, y = (to_luma(to_unit(one)) for one in pixels)
     matrix = _climb(_image(x), _image(y), kind, start, shrinks=_shrinks(max(x.shape), SMALL))
     return _judged(x, y, swapped(matrix), pose.centre, kind)
 
@@ -134,9 +136,9 @@ def look(a: Picture | Volume, b: Picture | Volume) -> Transform | None:
         if shown is None:
             return None
         a, b = shown
-    x, y = _lumas(a, b)
+    x, y = _pair(a, b)
     found = _pose(x, y)
-    side = max(x.shape)
+    side = max(x.shape[:2])
     away = np.hypot(found.shift, np.radians(found.turn) * side / 4) * SMALL / side
     if away < AWAY or found.after - 1 < (1 + GAIN) * (found.before - 1):
         return None
@@ -157,21 +159,22 @@ def _shared_slice(a: Volume, b: Volume) -> tuple[Picture, Picture] | None:
     return None
 
 
-def _lumas(a: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
+def _pair(a: Picture | Volume, b: Picture | Volume) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels of two pictures of one size."""
     if isinstance(a, Volume) or isinstance(b, Volume):
         raise ValueError("one source is a volume, the other a picture; give two of a kind")
-    x, y = (to_luma(to_unit(picture.pixels)) for picture in (a, b))
-    if x.shape != y.shape:
-        sizes = " and ".join(f"{h}×{w}" for h, w in (x.shape, y.shape))
+    if a.pixels.shape[:2] != b.pixels.shape[:2]:
+        sizes = " and ".join("×".join(map(str, picture.pixels.shape[:2])) for picture in (a, b))
         raise ValueError(f"pictures of different sizes ({sizes}); bring them to one size")
-    return x, y
+    return a.pixels, b.pixels
 
 
 def _pose(x: np.ndarray, y: np.ndarray) -> Transform:
     """The best of a few hundred shifts and turns of small pictures, then of finer ones around it."""
-    factor = max(1, -(-max(x.shape) // SMALL))
-    if min(x.shape) < LEAST * factor:  # so long a picture shows nothing when it is small
-        return Transform(np.eye(3), (np.array(x.shape) - 1) / 2, "pose", 1.0, 1.0)
+    shape = x.shape[:2]
+    factor = max(1, -(-max(shape) // SMALL))
+    if min(shape) < LEAST * factor:  # so long a picture shows nothing when it is small
+        return Transform(np.eye(3), (np.array(shape) - 1) / 2, "pose", 1.0, 1.0)
     a, b = _levels(_small(x, factor)), _small(y, factor)
     low, high = float(b.min()), float(b.max())
     centre, nowhere = (np.array(a.shape) - 1) / 2, np.zeros(2)
@@ -205,7 +208,7 @@ def _pose(x: np.ndarray, y: np.ndarray) -> Transform:
     matrix = scale @ turned(centre, turn, shift) @ np.linalg.inv(scale)
     if best <= still:
         matrix, best = np.eye(3), still
-    return Transform(matrix, (np.array(x.shape) - 1) / 2, "pose", still, best)
+    return Transform(matrix, (np.array(shape) - 1) / 2, "pose", still, best)
 
 
 def _cuts(shape: tuple[int, ...], row: int, column: int) -> tuple[Any, Any]:
@@ -218,11 +221,16 @@ def _cuts(shape: tuple[int, ...], row: int, column: int) -> tuple[Any, Any]:
     return here, there
 
 
-def _small(x: np.ndarray, factor: int) -> np.ndarray:
-    """Means of blocks of factor × factor; what is left over at the ends is cut."""
-    height, width = (n // factor for n in x.shape)
-    blocks = x[: height * factor, : width * factor].reshape(height, factor, width, factor)
-    return blocks.mean((1, 3), dtype=np.float32)
+def _small(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """Means of the luma over blocks of factor × factor; what is left over at the ends is cut."""
+    height, width = (n // factor for n in pixels.shape[:2])
+    small = np.empty((height, width), np.float32)
+    step = max(1, BLOCK // (factor * pixels.shape[1]))  # of a large picture a few rows at a time
+    for top in range(0, height, step):
+        part = to_luma(to_unit(pixels[top * factor : (top + step) * factor, : width * factor]))
+        rows = small[top : top + step]
+        rows[:] = part[: len(rows) * factor].reshape(-1, factor, width, factor).mean((1, 3))
+    return small
 
 
 def _levels(x: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:

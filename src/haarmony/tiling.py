@@ -7,19 +7,19 @@ A picture is mirrored to the padded size that a model fuses at, and its latent g
 
 Statistics in the networks are local, so what lies beyond the halo hardly counts, and a plain cut leaves no
 seam: `benchmarks/tiles.py` measures it. The noise is the whole picture's: a `Noise` plays the generator's
-numbers again, wherever a tile lies; of it alone a band as wide as the picture is held.
+numbers again, wherever a tile lies; of it alone a band as wide as the picture may be held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from haarmony.colour import to_luma
+from haarmony.colour import blocks, to_luma
 from haarmony.io import to_unit
 
 LARGEST = 2**22
@@ -32,6 +32,9 @@ CELLS = 3
 """Cells of the grid around it, at least: a U-Net with attention in windows of a cell sees far."""
 ROWS = 32
 """Rows of noise from one remembered state of the generator to the next."""
+
+Piece = tuple[tuple[slice, slice], np.ndarray]
+"""Rows and columns of a picture, and what they hold: luma (H, W) or colours (H, W, 3), float in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,26 @@ class Tile:
         )
         return to_luma(to_unit(x[rows[:, None], columns])).astype(np.float32)[None, None]
 
+    def narrowed(self, reach: int) -> Tile:
+        """The tile that sees no more than so many positions around what it gives."""
+        rows, columns = (
+            Span(
+                span.kept,
+                slice(max(span.seen.start, kept.start - reach), min(span.seen.stop, kept.stop + reach)),
+            )
+            for span, kept in ((span, span.kept) for span in (self.rows, self.columns))
+        )
+        return Tile(self.tiling, rows, columns)
+
+    def within(self, wider: Tile) -> tuple[slice, slice]:
+        """Rows and columns that it sees of what a wider one sees, in positions."""
+        starts = wider.rows.seen.start, wider.columns.seen.start
+        rows, columns = (
+            slice(seen.start - start, seen.stop - start)
+            for seen, start in zip(self.seen, starts, strict=True)
+        )
+        return rows, columns
+
     @property
     def seen(self) -> tuple[slice, slice]:
         """Rows and columns of the latent grid that the tile sees."""
@@ -160,6 +183,24 @@ class Tile:
         return wide[span.seen.start * factor : span.seen.stop * factor]
 
 
+def in_bands(made: np.ndarray | Iterable[Piece]) -> Iterator[Piece]:
+    """A picture, or pieces of one, in pieces of a few rows."""
+    if isinstance(made, np.ndarray):
+        height, width = made.shape[:2]
+        made = [((slice(0, height), slice(0, width)), made)]
+    for (rows, columns), piece in made:
+        for band in blocks(*piece.shape[:2]):
+            yield (slice(rows.start + band.start, rows.start + band.stop), columns), piece[band]
+
+
+def assembled(pieces: Iterable[Piece], shape: tuple[int, ...]) -> Float[np.ndarray, "*shape"]:
+    """The picture that pieces make."""
+    whole = np.zeros(shape, dtype=np.float32)
+    for place, piece in pieces:
+        whole[place] = piece
+    return whole
+
+
 class Noise:
     """Standard normal arrays (1, channels, h, w), drawn one after another, any part of any at any time.
 
@@ -167,9 +208,15 @@ class Noise:
     places in the generator's stream cannot be computed, so its state is remembered every few rows.
     """
 
-    def __init__(self, seed: int, channels: int, size: tuple[int, int], *, once: bool = False) -> None:
-        """`once`: every draw is asked for whole, in order and once, so nothing need be remembered."""
-        self._once = once
+    def __init__(
+        self, seed: int, channels: int, size: tuple[int, int], *, once: bool = False, keep: bool = True
+    ) -> None:
+        """`once`: every draw is asked for whole, in order and once, so nothing need be remembered.
+
+        `keep`: hold the rows last drawn, as wide as the picture, for the next tile; of no use where tiles ask
+        for several draws each.
+        """
+        self._once, self._keep = once, keep
         self._rng = np.random.default_rng(seed)
         self._shape = (channels, *size)
         self._states: list[list[list[dict[str, object]]]] = []  # of draw, channel, block of rows
@@ -179,22 +226,26 @@ class Noise:
         """Rows and columns of the draw of that number, from 0."""
         if self._once:
             return self._rng.standard_normal((1, *self._shape), dtype=np.float32)
+        if not self._keep:
+            return self._drawn(draw, rows, columns)
         if self._last is None or self._last[0] != (draw, rows):
             self._last = None
-            self._last = (draw, rows), self._rows(draw, rows)
+            self._last = (draw, rows), self._drawn(draw, rows, slice(None))
         return np.ascontiguousarray(self._last[1][..., columns])
 
-    def _rows(self, draw: int, rows: slice) -> np.ndarray:
+    def _drawn(self, draw: int, rows: slice, columns: slice) -> np.ndarray:
         while draw >= len(self._states):
             self._states.append(self._remember())
         channels, _, width = self._shape
-        band = np.empty((1, channels, rows.stop - rows.start, width), dtype=np.float32)
+        wide = np.empty((rows.stop - rows.start, width), dtype=np.float32)
+        band = np.empty((1, channels, *wide[:, columns].shape), dtype=np.float32)
         again, before = np.random.default_rng(0), rows.start // ROWS
         skipped = np.empty((rows.start - before * ROWS, width), dtype=np.float32)
         for channel, states in enumerate(self._states[draw]):
             again.bit_generator.state = states[before]
             again.standard_normal(out=skipped, dtype=np.float32)
-            again.standard_normal(out=band[0, channel], dtype=np.float32)
+            again.standard_normal(out=wide, dtype=np.float32)
+            band[0, channel] = wide[:, columns]
         return band
 
     def _remember(self) -> list[list[dict[str, object]]]:

@@ -113,9 +113,19 @@ def upright(
     Rows lead from front to back (axial) or from the head down, columns to the patient's left (axial, coronal)
     or to the back (sagittal). Oblique grids are taken for the nearest straight one, as nibabel does.
     """
-    from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+    return _turned(voxels, _turn(affine, plane))
 
-    turn = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(PLANES[plane])))
+
+def _turn(affine: np.ndarray, plane: str) -> np.ndarray:
+    """The orientation, as nibabel has it, that brings stored axes to a plane's."""
+    from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+    return np.asarray(ornt_transform(io_orientation(affine), axcodes2ornt(tuple(PLANES[plane]))))
+
+
+def _turned(voxels: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    from nibabel.orientations import apply_orientation
+
     return np.asarray(apply_orientation(voxels, turn))
 
 
@@ -165,9 +175,16 @@ def count(volume: Volume, plane: str) -> int:
 
 
 def as_picture(volume: Volume) -> Picture:
-    """The one slice of a volume, upright."""
-    pixels = upright(volume.voxels, volume.affine, plane_of(volume))[:, :, 0]
-    return Picture(np.ascontiguousarray(pixels), volume.value_range, notes=volume.notes)
+    """The one slice of a volume, upright, with its place where the volume's unit is known."""
+    from nibabel.orientations import inv_ornt_aff
+
+    turn = _turn(volume.affine, plane_of(volume))
+    pixels = np.ascontiguousarray(_turned(volume.voxels, turn)[:, :, 0])
+    if volume.unit == "unknown":
+        return Picture(pixels, volume.value_range, notes=volume.notes)
+    affine = to_mm(volume) @ inv_ornt_aff(turn, volume.shape)
+    row, column = (float(length) for length in np.linalg.norm(affine[:3, :2], axis=0))
+    return Picture(pixels, volume.value_range, (row, column), affine, notes=volume.notes)
 
 
 def _crossing(volume: Volume, plane: str) -> int:

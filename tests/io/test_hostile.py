@@ -337,3 +337,29 @@ def test_an_affine_that_leads_nowhere_is_refused():
     affine = np.diag([1.0, 1e200, 1.0, 1.0])
     with pytest.raises(ValueError, match=r"the affine leads beyond 1e\+12 mm"):
         Volume(np.zeros((4, 4, 4), np.uint8), (0.0, 255.0), affine)
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        (
+            b"\x89PNG\r\n\x1a\n",
+            "is 42949672960 bytes long, more than the 1073741824 that are read; crop it first",
+        ),
+        (b"II*\0", "is 42949672960 bytes long"),
+        (b"\0\0\0\0", "is no PNG, TIFF, JPEG, BMP or GIF picture"),
+    ],
+)
+def test_a_file_of_40_gib_is_refused_by_its_first_bytes(head, says, tmp_path):
+    path = tmp_path / "a"
+    with open(path, "wb") as file:
+        file.write(head)
+        file.truncate(40 * 2**30)  # sparse: it takes no place
+    message, peak = refusal(path)
+    assert says in message
+    assert peak < 2**20
+
+
+def test_the_limit_of_a_file_leaves_room_for_all_the_pixels():
+    assert raster.MAX_BYTES >= 8 * raster.MAX_PIXELS
+    raster.check_file(b"BM", raster.MAX_BYTES)

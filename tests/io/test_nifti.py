@@ -137,7 +137,8 @@ def test_ranges_of_pictures(tmp_path):
     write(tmp_path / "ramp.png", ramp)
     assert read(tmp_path / "ramp.png").value_range == (0, 65535)
     ranged = read(tmp_path / "ramp.png", value_range=(0, 4095))
-    np.testing.assert_allclose(ranged.pixels, ramp / 4095, atol=1e-7)
+    assert ranged.pixels.dtype == np.uint16
+    np.testing.assert_array_equal(ranged.pixels, np.rint(ramp / 4095 * 65535))
     import tifffile
 
     tifffile.imwrite(tmp_path / "f.tif", (ramp - 273.15).astype(np.float32))
@@ -153,3 +154,40 @@ def test_a_range_that_falls_is_kept(tmp_path):
     write(tmp_path / "falls.nii", Volume(voxels, (999.0, 0.0), np.eye(4)))
     values = np.asarray(nib.load(tmp_path / "falls.nii").dataobj)
     np.testing.assert_allclose(values, 999 * (1 - voxels), atol=0.02)
+
+
+@pytest.mark.parametrize("codes", [(4, 4), (2, 1), (4, 0), (0, 1), (3, 0), (0, 3), (1, 1)])
+def test_what_the_affine_leads_to_is_kept(tmp_path, codes):
+    source = saved(tmp_path / "v.nii", CUBE, affine=np.diag([2.0, 2, 2, 1]))
+    image = nib.load(source)
+    image.set_sform(image.affine, codes[0])
+    image.set_qform(np.diag([2.0, 2, 2, 1]), codes[1])
+    nib.save(image, source)
+    write(tmp_path / "f.nii", read(source))
+    header = nib.load(tmp_path / "f.nii").header
+    assert (int(header["sform_code"]), int(header["qform_code"])) == codes
+    np.testing.assert_array_equal(header.get_best_affine(), np.diag([2.0, 2, 2, 1]))
+
+
+def test_a_qform_of_another_frame_lends_no_code(tmp_path):
+    """As in files brought to MNI space, whose qform still is the scanner's."""
+    source = saved(tmp_path / "v.nii", CUBE)
+    image = nib.load(source)
+    image.set_sform(AFFINE, 4)
+    image.set_qform(AFFINE + 5 * np.eye(4, k=3), 1)
+    nib.save(image, source)
+    write(tmp_path / "f.nii", read(source))
+    header = nib.load(tmp_path / "f.nii").header
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (4, 0)
+    np.testing.assert_allclose(header.get_best_affine(), AFFINE)
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("m", 1e-3), ("mm", 1.0), ("um", 1e3)])
+def test_a_shear_is_noticed_in_every_unit(tmp_path, unit, scale):
+    for shear, code in ((0.0, 1), (0.2, 0)):
+        affine = np.diag([scale, scale, scale, 1.0]) @ AFFINE
+        affine[0, 2] += shear * scale
+        write(tmp_path / "f.nii", Volume(CUBE, (0.0, 1.0), affine, unit))
+        header = nib.load(tmp_path / "f.nii").header
+        assert (int(header["sform_code"]), int(header["qform_code"])) == (1, code)
+        np.testing.assert_allclose(header.get_sform(), affine, rtol=1e-6)

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+import haarmony.io
 from haarmony.io import raster, read
 
 GREY = np.random.default_rng(0).integers(0, 256, (9, 11), dtype=np.uint8)
@@ -331,13 +332,14 @@ def test_a_file_that_may_not_be_opened(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     path.write_bytes(PNG)
 
-    def denied(self):
-        raise PermissionError(13, "Permission denied", str(self))
+    def denied(path, mode):
+        raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(type(path), "read_bytes", denied)
-    with pytest.raises(PermissionError) as caught:
-        read(path)
-    assert str(caught.value) == f"{path}: cannot be read (Permission denied)"
+    monkeypatch.setattr(haarmony.io, "open", denied, raising=False)
+    for reading in (read, haarmony.io.read_picture):
+        with pytest.raises(PermissionError) as caught:
+            reading(path)
+        assert str(caught.value) == f"{path}: cannot be read (Permission denied)"
 
 
 def test_real_pairs(shared):
@@ -346,3 +348,43 @@ def test_real_pairs(shared):
             picture = read(path)
             np.testing.assert_array_equal(picture.pixels, np.asarray(Image.open(path)))
             assert (picture.pixels.dtype, picture.pixels.ndim, picture.notes) == (dtype, ndim, ())
+
+
+def resolution(unit, columns=(300, 1), rows=(1200, 2)):
+    return tiff(RGB, photometric="rgb", resolution=(columns, rows), resolutionunit=unit)
+
+
+INCH = (25.4 / 600, 25.4 / 300)  # from row to row, from column to column
+SPACED = {
+    "png": (png(RGB, 2, 8, chunk(b"pHYs", struct.pack(">IIB", 2000, 4000, 1))), (0.25, 0.5)),
+    "png 16": (png(RGB16, 2, 16, chunk(b"pHYs", struct.pack(">IIB", 2000, 4000, 1))), (0.25, 0.5)),
+    "png shape alone": (png(RGB, 2, 8, chunk(b"pHYs", struct.pack(">IIB", 1, 2, 0))), None),
+    "png zero": (png(RGB, 2, 8, chunk(b"pHYs", struct.pack(">IIB", 0, 0, 1))), None),
+    "png silent": (PNG, None),
+    "tiff inch": (resolution("inch"), INCH),
+    "tiff centimetre": (resolution("centimeter"), (10 / 600, 10 / 300)),
+    "tiff no unit": (resolution("none"), None),
+    "tiff nothing": (resolution("inch", (0, 1), (0, 1)), None),
+    "tiff turned": (
+        tiff(
+            RGB,
+            photometric="rgb",
+            resolution=((300, 1), (600, 1)),
+            resolutionunit="inch",
+            extratags=[(274, 3, 1, 6, True)],
+        ),
+        INCH[::-1],
+    ),
+    "tiff in words": (resolution("inch").replace(b"\x1a\x01\x05\0", b"\x1a\x01\x02\0"), None),
+    "jpeg": (saved(RGB, "JPEG", dpi=(72, 72)), None),
+    "bmp": (saved(RGB, "BMP", dpi=(96, 96)), None),
+}
+
+
+@pytest.mark.parametrize("name", SPACED)
+def test_spacing_is_the_resolution_where_its_unit_is_known(name, tmp_path):
+    data, spacing = SPACED[name]
+    (tmp_path / "a").write_bytes(data)
+    picture = read(tmp_path / "a")
+    assert picture.affine is None
+    assert picture.spacing == (spacing if spacing is None else pytest.approx(spacing, rel=1e-9))

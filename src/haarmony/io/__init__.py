@@ -55,8 +55,9 @@ def read(
         path: The file, or a folder that holds one DICOM series (`haarmony.io.dicom` has windows and a choice
             among several); its kind is told from its content.
         value_range: The file's values that 0.0 and 1.0 shall stand for, what lies outside is clipped; pixels
-            are then float32. None takes the sample type's for 8- and 16-bit pictures, RGB, and floats within
-            [0, 1]; else the smallest and the largest of the whole file, which a note says.
+            are then float32, but 16-bit levels of a picture of 8 or 16 bit, where the range is no wider than
+            65535. None takes the sample type's for 8- and 16-bit pictures, RGB, and floats within [0, 1];
+            else the smallest and the largest of the whole file, which a note says.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -100,11 +101,14 @@ def read_picture(
     used = None if value_range is None else check_range(value_range)
     path = _existing(path)
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            raster.check_file(file.read(raster.HEAD), os.fstat(file.fileno()).st_size)
+            file.seek(0)
+            data = file.read()
     except OSError as error:
         raise type(error)(f"{path}: cannot be read ({error.strerror})") from error
-    if not data:
-        raise ValueError(f"{path}: is an empty file")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     try:
         return raster.decode(data, value_range=used)
     except ValueError as error:

@@ -29,6 +29,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 RGB24 = 128
 # NIfTI-1, "datatype": integers of 8 to 64 bit and floats of 32 and 64.
 NUMBERS = (2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280)
+FORMS = ("sform_code", "qform_code")
+"""Keys of a volume's metadata: which frame its affine leads to, 1 the scanner's, 4 MNI's (NIfTI-1)."""
 UNITS: dict[str, Unit] = {"mm": "mm", "meter": "m", "micron": "um"}
 
 
@@ -85,12 +87,13 @@ def _decode(stream: BufferedIOBase, value_range: ValueRange | None) -> Volume:
         kind = header._data_type_codes.label[code] if code in header._data_type_codes.label else code
         raise ValueError(f"holds voxels of the type {kind}; save it as integers, real numbers or RGB24")
     affine, unit, notes = _grid(header)
+    forms = _forms(header, affine)
     stored = np.uint8 if code == RGB24 else header.get_data_dtype()
     raw = _voxels(stream, header, (*shape, 3) if code == RGB24 else shape, np.dtype(stored))
     if code == RGB24:
         voxels = raw if value_range is None else into_unit(raw, value_range)
         notes += [] if value_range is None else [told(value_range, why="as asked")]
-        return Volume(voxels, value_range or (0.0, 255.0), affine, unit, notes=tuple(notes))
+        return Volume(voxels, value_range or (0.0, 255.0), affine, unit, forms, notes=tuple(notes))
     slope, inter = _scaling(header)
     lo, hi = sorted(slope * level + inter for level in _extremes(raw))
     if not (math.isfinite(lo) and math.isfinite(hi)):
@@ -100,7 +103,7 @@ def _decode(stream: BufferedIOBase, value_range: ValueRange | None) -> Volume:
     voxels = np.empty(shape, np.float32, order="F")
     for k in range(shape[2]):  # a slice at a time: no whole volume in double precision
         voxels[..., k] = into_unit(raw[..., k].astype(np.float64) * slope + inter, used)
-    return Volume(voxels, used, affine, unit, notes=(*notes, told(used, why=why)))
+    return Volume(voxels, used, affine, unit, forms, notes=(*notes, told(used, why=why)))
 
 
 def _header(stream: BufferedIOBase) -> Any:
@@ -155,6 +158,28 @@ def _grid(header: Any) -> tuple[np.ndarray, Unit, list[str]]:
     if unit == "unknown":
         notes.append("the header gives no unit of length; mm taken where one is needed")
     return affine, unit, notes
+
+
+def _forms(header: Any, affine: np.ndarray) -> dict[str, str]:
+    """Which frames the affine leads to; a qform that leads elsewhere is another one's, code 0."""
+    codes = [int(header[name]) for name in FORMS]
+    if max(codes) <= 0:
+        return {}
+    sform, qform = (min(max(0, code), 5) for code in codes)
+    if sform and qform:
+        with np.errstate(all="ignore"):
+            try:
+                qform = qform if _agree(header.get_qform(), affine) else 0
+            except Exception:  # of a quaternion that is none
+                qform = 0
+    return dict(zip(FORMS, (str(sform), str(qform)), strict=True))
+
+
+def _agree(qform: np.ndarray, affine: np.ndarray) -> bool:
+    """Whether two affines are one but for what float32 and a quaternion lose, whatever the unit."""
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    close = np.abs(qform - affine)[:3] <= 1e-3 * np.append(lengths, lengths.min()) + 1e-6 * np.abs(affine[:3])
+    return bool(close.all())
 
 
 def _scaling(header: Any) -> tuple[float, float]:
@@ -236,10 +261,11 @@ def _new_header(volume: Volume) -> tuple[Any, np.dtype[Any]]:
     header = Nifti1Header(endianness="<")
     header.set_data_dtype(RGB24 if colour else dtype)
     header.set_data_shape(volume.shape)
-    header.set_qform(volume.affine, 1)
-    header.set_sform(volume.affine, 1)
-    if not np.allclose(header.get_qform(), volume.affine, atol=1e-3):  # a sheared grid, which it cannot hold
-        header["qform_code"] = 0
+    sform, qform = (int(volume.metadata.get(name, 1)) for name in FORMS)
+    header.set_qform(volume.affine, qform)
+    header.set_sform(volume.affine, sform)
+    if not _agree(header.get_qform(), volume.affine):  # a sheared grid, which it cannot hold
+        header["sform_code"], header["qform_code"] = sform or qform, 0
     names = {unit: name for name, unit in UNITS.items()}
     header.set_xyzt_units(names.get(volume.unit, "unknown"), "unknown")
     lo, hi = volume.value_range

@@ -8,7 +8,8 @@ back by `from_unit(values, dtype)`, the exact inverse on every 8- and 16-bit val
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,8 +28,10 @@ class Picture:
     Attributes:
         pixels: (H, W) or (H, W, 3); uint8, uint16, or float in [0, 1].
         value_range: The file's values that 0.0 and 1.0 stand for, (0, 255) for 8 bit.
-        spacing: Distance between neighbouring pixels along each axis of `pixels`, in mm, where known.
-        affine: (4, 4) matrix from pixel indices to mm in the scanner's frame, where known.
+        spacing: From row to row and from column to column, in mm, where known: of PNG and TIFF whose
+            resolution has a unit, and of slices of volumes.
+        affine: (4, 4) matrix from (row, column, 0, 1) to mm in the scanner's frame (RAS+), of slices of
+            volumes.
         metadata: What else the file says, as text.
         notes: What reading converted, one plain sentence each.
 
@@ -38,7 +41,7 @@ class Picture:
 
     pixels: np.ndarray
     value_range: tuple[int | float, int | float]
-    spacing: tuple[float, ...] | None = None
+    spacing: tuple[float, float] | None = None
     affine: np.ndarray | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -115,16 +118,20 @@ def from_unit(values: Float[np.ndarray, "*shape"], dtype: DTypeLike) -> Shaped[n
     if dtype not in INTEGERS and dtype.kind != "f":
         raise ValueError(f"pixels must be uint8, uint16, or float in [0, 1], not {dtype}")
     pixels = np.empty(values.shape, dtype)
-    # A large picture by some of its rows at a time: whole, what follows takes ten times its memory.
-    rows, out = np.atleast_1d(values), np.atleast_1d(pixels)
-    block = max(1, BLOCK * len(rows) // max(1, rows.size))
-    for top in range(0, len(rows), block):
-        part = rows[top : top + block]
+    values, out = np.atleast_1d(values), np.atleast_1d(pixels)
+    for rows in bands(values.shape):
+        part = values[rows]
         if np.isnan(part).any():
             raise ValueError("a value is not a number (NaN)")
         part = np.clip(part, 0, 1)
         if dtype in INTEGERS:
             # In double precision, where the product is exact enough to tell on which side of a half it lies.
             part = np.rint(np.multiply(part, np.iinfo(dtype).max, dtype=np.float64))
-        out[top : top + block] = part
+        out[rows] = part
     return pixels
+
+
+def bands(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Parts of the first axis of an array of that shape, of about `BLOCK` values each."""
+    step = max(1, BLOCK * shape[0] // max(1, math.prod(shape)))
+    return (slice(top, min(top + step, shape[0])) for top in range(0, shape[0], step))

@@ -13,6 +13,8 @@ import math
 import numpy as np
 from jaxtyping import Float32, Shaped
 
+from haarmony.io.picture import INTEGERS, bands, from_unit
+
 ValueRange = tuple[float, float]
 
 
@@ -36,11 +38,28 @@ def measured(lo: float, hi: float) -> ValueRange:
 def into_unit(values: Shaped[np.ndarray, "*shape"], value_range: ValueRange) -> Float32[np.ndarray, "*shape"]:
     """Values as float32 in [0, 1]: LO and what is below becomes 0, HI and what is above 1."""
     lo, hi = value_range
-    unit = values.astype(np.float64)
     # Each is scaled by itself, since HI − LO of two large numbers may overflow.
     scale = max(abs(lo), abs(hi))
-    unit = (unit / scale - lo / scale) / (hi / scale - lo / scale)
-    return np.clip(unit, 0, 1, out=unit).astype(np.float32)
+    unit = np.empty_like(values, np.float32)
+    for rows in bands(values.shape):
+        exact = (values[rows].astype(np.float64) / scale - lo / scale) / (hi / scale - lo / scale)
+        unit[rows] = np.clip(exact, 0, 1, out=exact)
+    return unit
+
+
+def ranged(pixels: Shaped[np.ndarray, "*shape"], value_range: ValueRange) -> Shaped[np.ndarray, "*shape"]:
+    """Pixels of a picture by a range: `into_unit`; of 8 and 16 bit as 16-bit levels, if none need share one.
+
+    That takes half the memory of floats, and the result is written in 16 bit anyway.
+    """
+    lo, hi = value_range
+    if pixels.dtype not in INTEGERS or hi - lo > np.iinfo(np.uint16).max:
+        return into_unit(pixels, value_range)
+    table = from_unit(into_unit(np.arange(np.iinfo(pixels.dtype).max + 1), value_range), np.uint16)
+    levels = np.empty(pixels.shape, np.uint16)
+    for rows in bands(pixels.shape):  # by which NumPy looks up as 64-bit indices
+        levels[rows] = table[pixels[rows]]
+    return levels
 
 
 def told(value_range: tuple[int | float, int | float], *, why: str) -> str:

@@ -13,6 +13,7 @@ import math
 import struct
 import warnings
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,19 @@ from PIL import Image, UnidentifiedImageError
 
 from haarmony.io.guards import plain, quiet, unpacked_size, unpacks_within
 from haarmony.io.picture import INTEGERS, Picture, from_unit
-from haarmony.io.ranges import ValueRange, into_unit, measured, told
+from haarmony.io.ranges import ValueRange, measured, ranged, told
 
 MAX_PIXELS = 2**27  # 11585 × 11585; a file that claims more is taken for a decompression bomb
+MAX_BYTES = 2**30  # of a file: what all those pixels take in 16-bit RGBA
 ORIENTATION = 0x0112  # EXIF and TIFF 6.0 tag 274
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, either byte order
+MAGIC = (*TIFF_MAGIC, b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF87a", b"GIF89a")
+HEAD = max(map(len, MAGIC))
+UNKNOWN = "is no PNG, TIFF, JPEG, BMP or GIF picture, or a damaged one; save it as PNG"
 # TIFF 6.0, PhotometricInterpretation
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+RESOLUTIONS, RESOLUTION_UNIT = (282, 283), 296  # TIFF 6.0: of columns, of rows
+INCH = 25.4
 NONE, DEFLATE = 1, (8, 32946)  # TIFF 6.0 and its technical note 2, Compression
 
 # PNG, section 8.2: first column, first row and the steps of each pass
@@ -44,8 +51,26 @@ ADAM7 = (
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
+Decoded = tuple[np.ndarray, tuple[float, float] | None, list[str]]
+"""Pixels, their spacing and notes."""
+
+
 class _KindError(ValueError):
     """The file may be sound, but is of a kind that is not read."""
+
+
+def check_file(head: bytes, size: int) -> None:
+    """Refuse a file by its first `HEAD` bytes and its size, before more of it is read.
+
+    Raises:
+        ValueError: One line without the file's name.
+    """
+    if not head:
+        raise ValueError("is an empty file")
+    if not head.startswith(MAGIC):
+        raise ValueError(UNKNOWN)
+    if size > MAX_BYTES:
+        raise ValueError(f"is {size} bytes long, more than the {MAX_BYTES} that are read; crop it first")
 
 
 def decode(data: bytes, *, value_range: ValueRange | None = None) -> Picture:
@@ -63,7 +88,8 @@ def decode(data: bytes, *, value_range: ValueRange | None = None) -> Picture:
         with warnings.catch_warnings():
             # Pillow remarks on size, palettes and EXIF: each is dealt with here.
             warnings.simplefilter("ignore")
-            pixels, notes = (_decode_tiff if data[:4] in TIFF_MAGIC else _decode_pillow)(data)
+            decoded = (_decode_tiff if data[:4] in TIFF_MAGIC else _decode_pillow)(data)
+            pixels, spacing, notes = decoded
     except (_KindError, MemoryError):
         raise
     # Decoders raise anything on damaged files: OSError, SyntaxError, struct.error …
@@ -76,9 +102,9 @@ def decode(data: bytes, *, value_range: ValueRange | None = None) -> Picture:
         if lo < 0 or hi > 1:
             used, why = measured(lo, hi), "the smallest and the largest of the picture"
     if used is not None and (pixels.dtype in INTEGERS or np.isfinite(pixels).all()):
-        pixels, notes = into_unit(pixels, used), [*notes, told(used, why=why)]
+        pixels, notes = ranged(pixels, used), [*notes, told(used, why=why)]
     pixels = np.ascontiguousarray(pixels)
-    return Picture(pixels, used or (0.0, float(_top(pixels))), notes=tuple(notes))
+    return Picture(pixels, used or (0.0, float(_top(pixels))), spacing, notes=tuple(notes))
 
 
 def _top(pixels: np.ndarray) -> int:
@@ -97,13 +123,11 @@ def _check_extent(width: int, height: int, frames: int) -> None:
         )
 
 
-def _decode_pillow(data: bytes) -> tuple[np.ndarray, list[str]]:
+def _decode_pillow(data: bytes) -> Decoded:
     try:
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "GIF"))
     except UnidentifiedImageError:
-        raise _KindError(
-            "is no PNG, TIFF, JPEG, BMP or GIF picture, or a damaged one; save it as PNG"
-        ) from None
+        raise _KindError(UNKNOWN) from None
     except Image.DecompressionBombError:
         raise _KindError(f"claims more than the {MAX_PIXELS} pixels that are read; crop it first") from None
     notes = []
@@ -114,7 +138,12 @@ def _decode_pillow(data: bytes) -> tuple[np.ndarray, list[str]]:
         _check_png_rows(data)
     image.load()
     pixels, more = _from_pillow(image, data)
-    return _orient(pixels, image.getexif().get(ORIENTATION, 1), notes + more)
+    orientation = image.getexif().get(ORIENTATION, 1)
+    # Of a JPEG or a BMP it is a screen's or a printer's, and mostly made up.
+    dots = image.info.get("dpi") if image.format == "PNG" else None
+    spacing = _spacing(dots, INCH, orientation)
+    pixels, notes = _orient(pixels, orientation, notes + more)
+    return pixels, spacing, notes
 
 
 def _from_pillow(image: Image.Image, data: bytes) -> tuple[np.ndarray, list[str]]:
@@ -201,7 +230,24 @@ def _orient(pixels: np.ndarray, orientation: int, notes: list[str]) -> tuple[np.
     return pixels, [*notes, f"turned upright by its orientation tag ({orientation})"]
 
 
-def _decode_tiff(data: bytes) -> tuple[np.ndarray, list[str]]:
+def _spacing(density: Any, length: float | None, orientation: int) -> tuple[float, float] | None:
+    """Millimetres from row to row and from column to column, upright, or None where the file says nothing.
+
+    Args:
+        density: Columns and rows to a length, whatever the file holds there.
+        length: That length in mm; None: it is unknown.
+        orientation: As `_orient` takes it.
+    """
+    try:
+        columns, rows = (float(length / number) for number in density)
+    except (TypeError, ValueError, ArithmeticError):
+        return None
+    if not (0 < rows < math.inf and 0 < columns < math.inf):
+        return None
+    return (columns, rows) if orientation in range(5, 9) else (rows, columns)
+
+
+def _decode_tiff(data: bytes) -> Decoded:
     import tifffile
 
     tiff = tifffile.TiffFile(io.BytesIO(data))
@@ -238,7 +284,18 @@ def _decode_tiff(data: bytes) -> tuple[np.ndarray, list[str]]:
     if channels > colours:
         opaque = pixels[..., -1] == _top(pixels)
         pixels, notes = _drop_alpha(pixels[..., 0] if colours == 1 else pixels[..., :3], opaque, notes)
-    return _orient(pixels, orientation, notes)
+    pixels, notes = _orient(pixels, orientation, notes)
+    return pixels, _tiff_spacing(page, orientation), notes
+
+
+def _tiff_spacing(page: Any, orientation: int) -> tuple[float, float] | None:
+    unit = page.tags.valueof(RESOLUTION_UNIT, 2)  # TIFF 6.0: inch, where the tag is missing
+    try:
+        tags = [page.tags[tag] for tag in RESOLUTIONS]
+        density = [Fraction(*tag.value) for tag in tags if tag.count == 1]
+        return _spacing(density, {2: INCH, 3: 10.0}.get(unit), orientation)
+    except (KeyError, TypeError, ValueError, ArithmeticError):  # none, or no fraction
+        return None
 
 
 def _tiff_array(page: Any, data: bytes, orientation: int) -> np.ndarray:
