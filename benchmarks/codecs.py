@@ -27,7 +27,7 @@ from ablation import trained
 from haarmony.cli import answer
 from haarmony.codec import Codec
 from haarmony.engine import load_codec
-from haarmony.fuser import from_latent, pad, to_latent
+from haarmony.fusing_path import from_latent, pad, to_latent
 from haarmony.training import train
 from haarmony.training.autoencoder import load, psnr
 from haarmony.training.export import export

@@ -26,7 +26,7 @@ from haarmony import write
 from haarmony.cli import answer
 from haarmony.codec import Codec, decode_channels, encode_channels
 from haarmony.diffusion.process import Process
-from haarmony.fuser import from_latent, to_latent
+from haarmony.fusing_path import from_latent, to_latent
 from haarmony.generator import Code, Generator, Pictures
 from haarmony.io import from_unit
 

@@ -14,7 +14,7 @@ from haarmony.codec import Haar, decode_channels, encode_channels
 from haarmony.colour import chroma, luma, merge
 from haarmony.diffusion.process import Process
 from haarmony.engine import OnnxDifFusion
-from haarmony.fuser import fuse_colour
+from haarmony.fusing_path import fuse_colour
 from haarmony.io import read, to_unit
 from haarmony.metrics import ciede2000
 from haarmony.support import span

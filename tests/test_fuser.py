@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from haarmony import Fuser, Picture, fuse, metrics
 from haarmony.colour import luma
-from haarmony.fuser import check_pair, fuse_luma
+from haarmony.fuser import check_pair
+from haarmony.fusing_path import fuse_luma
 from haarmony.io import to_unit
 from haarmony.phantom import head
 from haarmony.support import span

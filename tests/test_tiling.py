@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from haarmony import Fuser, colour, tiling
-from haarmony.fuser import fuse_luma, fuse_pictures, pad
+from haarmony.fuser import fuse_pictures
+from haarmony.fusing_path import fuse_luma, pad
 from haarmony.io import to_unit
 from haarmony.phantom import head
 from haarmony.tiling import Noise, Tiling

@@ -1,36 +1,32 @@
 """Fuse two aligned pictures with a trained diffusion model.
 
-The path, in order, is one of two by the model's kind; this module is the only place that knows them:
-
-    `fuse_luma`     luma → pad → encode once → sample in a few steps, each refined → crop → chroma back
-    `fuse_colour`   join R, G, B and infrared → pad → noise to some t → features of each → fuse once → crop
-
-What is around both, from the pictures that come to the one that goes, is `fuse_pictures`; volumes go through
-it slice by slice (`haarmony.volumes`).
+A pair goes in as pictures, arrays or volumes and comes out as one of them: `fuse_pictures` is what is around
+the fusing itself, `haarmony.fusing_path` has the order inside, and volumes go through slice by slice
+(`haarmony.volumes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 
 from haarmony import volumes, weights
-from haarmony.codec import Codec, decode_channels, encode_channels
+from haarmony.codec import Codec
 from haarmony.colour import choose, chroma, is_coloured, merge, to_luma
-from haarmony.diffusion.config import DiffusionConfig
-from haarmony.diffusion.process import Process
-from haarmony.diffusion.sampler import sample
 from haarmony.engine import DifFusionEngine, Engine, OnnxDifFusion, OnnxEngine, load_codec
+from haarmony.fusing_path import Watch, colour_tiles, fuse_colour, fuse_lumas, luma_tiles
 from haarmony.io import Picture, Volume, check_pixels, from_unit, to_unit
-from haarmony.support import project
-from haarmony.tiling import Noise, Piece, Tile, Tiling, assembled, in_bands
+from haarmony.tiling import Piece, in_bands
 from haarmony.weights import DifFusionCard, ModelCard
+
+if TYPE_CHECKING:
+    from haarmony.explain import Explanation
 
 ENGINES = ("onnx", "torch")
 SMALLEST = 16
@@ -38,8 +34,6 @@ SMALLEST = 16
 
 Source = TypeVar("Source", Picture, Shaped[np.ndarray, "..."])
 AnySource = TypeVar("AnySource", Picture, Volume, Shaped[np.ndarray, "..."])
-Watch = Callable[[int, int, np.ndarray], None]
-"""Called at every step with (steps done, steps in all, fused luma so far (H, W))."""
 
 
 class Fuser:
@@ -112,9 +106,71 @@ class Fuser:
                 stands against a picture, or volumes do not overlap.
         """
         self.check_steps(steps)
+        rule = partial(self._rule, steps=steps, seed=seed, tile=tile)
+        return self._fuse(a, b, rule, colour=colour, plane=plane, slices=slices, callback=callback)
+
+    def explain(
+        self,
+        a: AnySource,
+        b: AnySource,
+        *,
+        seeds: int = 8,
+        steps: int | None = None,
+        seed: int = 42,
+        colour: str = "auto",
+        plane: str = "auto",
+        slices: tuple[int, int] | None = None,
+        callback: Watch | None = None,
+        tile: int | None = None,
+    ) -> Explanation:
+        """Fuse a pair and say where the result can be believed, in the time of about ten fusings.
+
+        Args:
+            a: First source, as for a call.
+            b: Second source.
+            seeds: How many seeds, `seed` and those after it, the spread is over; 2 or more.
+            steps: As for a call, like all that follows.
+            seed: The fused picture's seed.
+            colour: Whose chroma it has.
+            plane: Of the slices of volumes.
+            slices: Which of them.
+            callback: Called after every step of the fused picture, or every slice.
+            tile: Side of the tiles of large pictures.
+
+        Returns:
+            The same fused picture as by a call, with maps of its size, figures and warnings.
+
+        Raises:
+            ValueError: As for a call, or too few seeds.
+        """
+        from haarmony.explain import Looking
+
+        self.check_steps(steps)
+        if seeds < 2:
+            raise ValueError(f"seeds must be 2 or more to have a spread, got {seeds}")
+        look = Looking(
+            partial(self._rule, steps=steps, seed=seed, tile=tile),
+            partial(self._several, steps=steps, tile=tile),
+            self._misplaced,
+            seeds=range(seed, seed + seeds),
+        )
+        fused = self._fuse(a, b, look, colour=colour, plane=plane, slices=slices, callback=callback)
+        return look.explanation(fused, a, b, plane=plane)
+
+    def _fuse(
+        self,
+        a: AnySource,
+        b: AnySource,
+        rule: Callable[..., Any],
+        *,
+        colour: str,
+        plane: str,
+        slices: tuple[int, int] | None,
+        callback: Watch | None,
+    ) -> AnySource:
+        """Pictures at once, volumes slice by slice."""
         if isinstance(a, Volume) != isinstance(b, Volume):
             raise ValueError("one source is a volume, the other a picture; give two of a kind")
-        rule = partial(self._rule, steps=steps, seed=seed, tile=tile)
         if isinstance(a, Volume) and isinstance(b, Volume):
             fused: Any = self._fuse_volumes(
                 a, b, rule, colour=colour, plane=plane, slices=slices, callback=callback
@@ -160,7 +216,7 @@ class Fuser:
         """The fused luma or colours of two arrays; `coloured` says which of them count as such."""
         (a, b), engine, config = self._in_order(a, b, coloured), self._engine, self.card.diffusion
         if isinstance(engine, Engine):
-            return _luma_tiles(
+            return luma_tiles(
                 engine,
                 config,
                 a,
@@ -171,16 +227,38 @@ class Fuser:
                 callback=callback,
                 tile=tile,
             )
-        colours = a if a.ndim == 3 else np.broadcast_to(a[..., None], (*a.shape, 3))
-        return _colour_tiles(engine, config, colours, b, seed=seed, callback=callback, tile=tile)
+        return colour_tiles(engine, config, _in_colour(a), b, seed=seed, callback=callback, tile=tile)
+
+    def _several(
+        self,
+        pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+        seeds: Sequence[int],
+        *,
+        steps: int | None,
+        tile: int | None,
+        coloured: tuple[bool, bool] | None = None,
+    ) -> np.ndarray:
+        """The fused lumas (k, H, W) of one pair with several seeds, or of several with one."""
+        pairs = [self._in_order(a, b, coloured) for a, b in pairs]
+        engine, config = self._engine, self.card.diffusion
+        if isinstance(engine, Engine):
+            return fuse_lumas(engine, config, pairs, seeds, codec=self._codec, steps=steps, tile=tile)
+        fused = [
+            to_luma(fuse_colour(engine, config, _in_colour(a), b, seed=seed, tile=tile))
+            for a, b in pairs
+            for seed in seeds
+        ]
+        return np.stack(fused)
 
     def _in_order(
         self, a: np.ndarray, b: np.ndarray, coloured: tuple[bool, bool] | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Both pictures, the one that is coloured where the model was trained to find it."""
+        return (b, a) if self._misplaced(a, b, coloured) else (a, b)
+
+    def _misplaced(self, a: np.ndarray, b: np.ndarray, coloured: tuple[bool, bool] | None) -> bool:
         first, second = coloured or (is_coloured(a), is_coloured(b))
-        misplaced = first and not second if self.card.coloured == "second" else second and not first
-        return (b, a) if misplaced else (a, b)
+        return first and not second if self.card.coloured == "second" else second and not first
 
     def check_steps(self, steps: int | None) -> None:
         """Refuse a number of sampling steps that the model's schedule does not have, with a ValueError."""
@@ -273,189 +351,8 @@ def check_pair(a: Shaped[np.ndarray, "..."], b: Shaped[np.ndarray, "..."]) -> No
         raise ValueError(f"the sources are {width}×{height} pixels; each side must be at least {SMALLEST}")
 
 
-def fuse_luma(
-    engine: Engine,
-    config: DiffusionConfig,
-    a: Shaped[np.ndarray, "h w"] | Shaped[np.ndarray, "h w 3"],
-    b: Shaped[np.ndarray, "h w"] | Shaped[np.ndarray, "h w 3"],
-    *,
-    codec: Codec | None = None,
-    steps: int | None = None,
-    seed: int = 42,
-    callback: Watch | None = None,
-    tile: int | None = None,
-) -> Float[np.ndarray, "h w"]:
-    """The fused luma of two lumas: pad, encode once, sample with every estimate refined, crop; by tiles.
-
-    Args:
-        engine: The model's networks.
-        config: Its latent space and sampler.
-        a: First luma, float in [0, 1]; or a picture, of uint8, uint16 or such floats, whose luma is taken.
-        b: Second, likewise, of the same height and width.
-        codec: The latent space; None makes the configuration's, which then must be one without weights.
-        steps: Sampling steps; None takes the configuration's.
-        seed: Seed of the noise.
-        callback: Called after every step, of every tile.
-        tile: Side of the tiles, as in `Fuser`.
-
-    Returns:
-        Float32 in [0, 1], supported by the sources (see `haarmony.support`).
-
-    Raises:
-        ValueError: `tile` is smaller than the model's grid.
-    """
-    pieces = _luma_tiles(
-        engine, config, a, b, codec=codec, steps=steps, seed=seed, callback=callback, tile=tile
-    )
-    return assembled(pieces, a.shape[:2])
-
-
-def _luma_tiles(
-    engine: Engine,
-    config: DiffusionConfig,
-    a: np.ndarray,
-    b: np.ndarray,
-    *,
-    codec: Codec | None,
-    steps: int | None,
-    seed: int,
-    callback: Watch | None,
-    tile: int | None,
-) -> Iterator[Piece]:
-    codec = config.make_codec() if codec is None else codec
-    shape = a.shape[:2]
-    tiling = Tiling.plan(shape, tile, factor=codec.factor, grid=config.grid, border=config.border)
-    parts, total = tiling.tiles(), config.steps if steps is None else steps
-    noise = Noise(seed, codec.channels, tiling.size, once=len(parts) == 1)
-    shown = np.zeros(shape if callback and len(parts) > 1 else (0, 0), dtype=np.float32)
-    for number, part in enumerate(parts):
-        estimates = _sample_luma(engine, config, codec, part, a, b, steps=total, noise=noise)
-        mine = shown
-        for i, estimate in enumerate(estimates, number * total + 1):
-            mine = estimate[part.inside]
-            if callback is None:
-                continue
-            if len(parts) == 1:
-                shown = mine
-            else:
-                shown[part.place] = mine
-            callback(i, len(parts) * total, shown)
-        if mine.size:
-            yield part.place, mine
-
-
-def _sample_luma(
-    engine: Engine,
-    config: DiffusionConfig,
-    codec: Codec,
-    part: Tile,
-    a: np.ndarray,
-    b: np.ndarray,
-    *,
-    steps: int,
-    noise: Noise,
-) -> Iterator[Float[np.ndarray, "H W"]]:
-    """The estimate of what a tile sees, after every step."""
-    a, b = part.cut(a), part.cut(b)
-    condition = engine.encode(*(codec.encode(to_latent(x)) for x in (a, b, np.maximum(a, b))))
-    fused = a
-
-    def denoise(z_t: np.ndarray, t: int) -> np.ndarray:
-        return engine.denoise(z_t, condition, np.array([t]))
-
-    def refine(x_0: np.ndarray, t: int) -> np.ndarray:
-        nonlocal fused
-        refined = from_latent(codec.decode(engine.refine(x_0, condition, np.array([t]))))
-        fused = project(refined, a, b, margin=config.margin, diagonal=config.diagonal)
-        return codec.encode(to_latent(fused))
-
-    trajectory = sample(
-        denoise,
-        noise.part(0, *part.seen),
-        process=Process(config.make_schedule()),
-        kind=config.prediction,
-        steps=steps,
-        spacing=config.spacing,
-        sampler=config.sampler,
-        eta=config.eta,
-        variance=config.variance,
-        noise=lambda i, shape: noise.part(1 + i, *part.seen),
-        refine=refine,
-    )
-    for _ in trajectory:
-        yield fused[0, 0]
-
-
-def fuse_colour(
-    engine: DifFusionEngine,
-    config: DiffusionConfig,
-    visible: Shaped[np.ndarray, "h w 3"],
-    infrared: Shaped[np.ndarray, "h w"] | Shaped[np.ndarray, "h w 3"],
-    *,
-    seed: int = 42,
-    callback: Watch | None = None,
-    tile: int | None = None,
-) -> Float[np.ndarray, "h w 3"]:
-    """The fused colours of a picture in colour and one without: what a denoiser sees in both, fused once.
-
-    Args:
-        engine: The model's networks.
-        config: Its latent space and schedule.
-        visible: First source, uint8, uint16 or float in [0, 1].
-        infrared: Second source, likewise, of the same height and width; of colours the luma is taken.
-        seed: Seed of the noise.
-        callback: Called after every tile.
-        tile: Side of the tiles, as in `Fuser`.
-
-    Returns:
-        Float32 in [0, 1], each channel supported by the sources (see `haarmony.support`).
-
-    Raises:
-        ValueError: `tile` is smaller than the model's grid.
-    """
-    pieces = _colour_tiles(engine, config, visible, infrared, seed=seed, callback=callback, tile=tile)
-    return assembled(pieces, visible.shape)
-
-
-def _colour_tiles(
-    engine: DifFusionEngine,
-    config: DiffusionConfig,
-    visible: np.ndarray,
-    infrared: np.ndarray,
-    *,
-    seed: int,
-    callback: Watch | None,
-    tile: int | None,
-) -> Iterator[Piece]:
-    codec, process = config.make_codec(), Process(config.make_schedule())
-    shape = infrared.shape[:2]
-    tiling = Tiling.plan(shape, tile, factor=codec.factor, grid=config.grid)
-    channels, parts = [*np.moveaxis(visible, 2, 0), infrared], tiling.tiles()
-    noise = Noise(seed, 4 * codec.channels, tiling.size, once=len(parts) == 1, keep=len(engine.steps) == 1)
-    shown = np.zeros(shape if callback else (0, 0), dtype=np.float32)
-    for number, part in enumerate(parts, 1):
-        x_0 = encode_channels(codec, to_latent(_cut(part, channels)))
-        # The denoiser sees far, but the head hardly beyond the tile: of its hundreds of channels no more.
-        near, features = part.narrowed(engine.reach), []
-        rows, columns = near.within(part)
-        for k, t in enumerate(engine.steps):
-            x_t = process.diffuse(x_0, noise.part(k, *part.seen), t)
-            seen = engine.observe(x_t, np.array([k]))
-            features.append(np.ascontiguousarray(seen[:, :, rows, columns]))
-            del seen
-        fused = from_latent(decode_channels(codec, engine.fuse(np.concatenate(features, axis=1))))
-        x = _cut(near, channels)
-        fused = project(fused, x[:, :3], np.repeat(x[:, 3:], 3, axis=1), margin=config.margin)
-        mine = np.moveaxis(fused[0], 0, 2)[near.inside]
-        if callback is not None:
-            shown[part.place] = to_luma(mine)
-            callback(number, len(parts), shown)
-        if mine.size:
-            yield part.place, mine
-
-
-def _cut(part: Tile, channels: list[np.ndarray]) -> Float[np.ndarray, "1 c H W"]:
-    return np.concatenate([part.cut(channel) for channel in channels], axis=1)
+def _in_colour(x: np.ndarray) -> np.ndarray:
+    return x if x.ndim == 3 else np.broadcast_to(x[..., None], (*x.shape, 3))
 
 
 def _load(
@@ -472,19 +369,3 @@ def _load(
         codec = engine_torch.load_codec
     networks = (colour if isinstance(card, DifFusionCard) else luma)(folder, card, threads=threads)
     return networks, codec(folder, card, threads=threads)
-
-
-def to_latent(x: Any) -> Any:
-    """[0, 1] to the diffusion's [-1, 1]."""
-    return 2 * x - 1
-
-
-def from_latent(x: Any) -> Any:
-    """The diffusion's [-1, 1] to [0, 1]."""
-    return (x + 1) / 2
-
-
-def pad(x: np.ndarray, multiple: int, *, border: int = 0) -> np.ndarray:
-    """(H, W) to float32 (1, 1, H', W'), both multiples of `multiple`, mirrored at the edges."""
-    wide = [(border, border + -(n + 2 * border) % multiple) for n in x.shape]
-    return np.pad(x, wide, mode="symmetric").astype(np.float32)[None, None]

@@ -21,7 +21,8 @@ from haarmony.diffusion.config import DiffusionConfig
 from haarmony.diffusion.inversion import invert
 from haarmony.diffusion.process import Process
 from haarmony.diffusion.sampler import sample
-from haarmony.fuser import ENGINES, from_latent, to_latent
+from haarmony.fuser import ENGINES
+from haarmony.fusing_path import from_latent, to_latent
 
 BATCH = 16
 """Pictures that are sampled at a time."""

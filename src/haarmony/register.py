@@ -24,7 +24,18 @@ from haarmony.io.dicom import TO_RAS
 from haarmony.io.picture import BLOCK
 from haarmony.transform import Transform, apply, resampled, rotation, swapped, turned
 
-__all__ = ["KINDS", "Transform", "align", "apply", "find", "look", "require", "turned"]
+__all__ = [
+    "KINDS",
+    "Transform",
+    "align",
+    "apply",
+    "find",
+    "is_misaligned",
+    "look",
+    "pose",
+    "require",
+    "turned",
+]
 
 KINDS = ("none", "rigid", "affine", "auto")
 
@@ -131,19 +142,39 @@ def look(a: Picture | Volume, b: Picture | Volume) -> Transform | None:
     Raises:
         ValueError: Sizes differ.
     """
+    found = pose(a, b)
+    return found if found is not None and is_misaligned(found) else None
+
+
+def pose(a: Picture | Volume, b: Picture | Volume) -> Transform | None:
+    """Where the coarse search of `look` finds a pair to lie, whether it seems misaligned or not.
+
+    Args:
+        a: First source.
+        b: Second source, as for `look`.
+
+    Returns:
+        As `look`; None for volumes that share no slice.
+
+    Raises:
+        ValueError: Sizes differ.
+    """
     if isinstance(a, Volume) and isinstance(b, Volume):
         shown = _shared_slice(a, b)
         if shown is None:
             return None
         a, b = shown
-    x, y = _pair(a, b)
-    found = _pose(x, y)
-    side = max(x.shape[:2])
+    return _pose(*_pair(a, b))
+
+
+def is_misaligned(found: Transform) -> bool:
+    """Whether a pose speaks clearly enough for being the right one."""
+    side = 2 * found.centre.max() + 1
     away = np.hypot(found.shift, np.radians(found.turn) * side / 4) * SMALL / side
     if away < AWAY or found.after - 1 < (1 + GAIN) * (found.before - 1):
-        return None
+        return False
     # At the rim of what was tried there is a slope, but no summit: pairs with little in common have those.
-    return None if found.shift * SMALL / side > REACH - 1 else found
+    return bool(found.shift * SMALL / side <= REACH - 1)
 
 
 def _shared_slice(a: Volume, b: Volume) -> tuple[Picture, Picture] | None:

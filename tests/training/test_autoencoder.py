@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from haarmony import Fuser, settings, weights
 from haarmony.engine_torch import TorchAutoencoder
-from haarmony.fuser import pad, to_latent
+from haarmony.fusing_path import pad, to_latent
 from haarmony.generator import Generator
 from haarmony.nets import AutoencoderConfig, AutoencoderNet, FusionNet
 from haarmony.support import span

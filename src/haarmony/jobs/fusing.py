@@ -16,7 +16,8 @@ from haarmony.manifest import Settings, sha256, sha256_of, shown
 from haarmony.transform import Transform
 
 if TYPE_CHECKING:
-    from haarmony.fuser import Fuser, Watch
+    from haarmony.fuser import Fuser
+    from haarmony.fusing_path import Watch
 
 Range = tuple[float, float]
 Ranges = tuple[Range | None, Range | None]

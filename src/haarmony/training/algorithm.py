@@ -25,7 +25,7 @@ from haarmony.codec import Codec
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.diffusion.process import Process
 from haarmony.diffusion.schedule import Schedule
-from haarmony.fuser import from_latent, to_latent
+from haarmony.fusing_path import from_latent, to_latent
 from haarmony.nets import FusionNet
 from haarmony.support import project
 from haarmony.training.losses import fusion_terms

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from haarmony.codec import FACTOR, Haar
-from haarmony.fuser import from_latent, pad, to_latent
+from haarmony.fusing_path import from_latent, pad, to_latent
 from haarmony.nets import AutoencoderConfig, AutoencoderNet
 from haarmony.nets.autoencoder import kl_to_standard_normal
 from haarmony.training.data import Report, files, load_pair

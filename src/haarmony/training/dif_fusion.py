@@ -31,7 +31,7 @@ from haarmony.colour import BLUE, GREEN, RED
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.diffusion.process import Process
 from haarmony.engine_torch import TorchDifFusion
-from haarmony.fuser import from_latent, fuse_colour, to_latent
+from haarmony.fusing_path import from_latent, fuse_colour, to_latent
 from haarmony.io import from_unit
 from haarmony.nets import DifFusionConfig, DifFusionNet, UNet, UNetConfig
 from haarmony.training import checkpoint

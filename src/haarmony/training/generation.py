@@ -24,7 +24,7 @@ from haarmony.codec import Codec, encode_channels
 from haarmony.diffusion.config import DiffusionConfig
 from haarmony.diffusion.process import Process
 from haarmony.engine_torch import TorchUNet
-from haarmony.fuser import to_latent
+from haarmony.fusing_path import to_latent
 from haarmony.generator import Chain, grid
 from haarmony.io import from_unit, read_picture, to_unit
 from haarmony.metrics import sliced_wasserstein

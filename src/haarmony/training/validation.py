@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from haarmony import metrics
 from haarmony.codec import Codec
 from haarmony.engine_torch import TorchEngine
-from haarmony.fuser import fuse_luma
+from haarmony.fusing_path import fuse_luma
 from haarmony.nets import FusionNet
 from haarmony.training.data import Pair, files, load_pair
 from haarmony.training.recipe import PairSet, Recipe
