@@ -121,7 +121,7 @@ def _peak(folder: Path, code: str, *argv: str) -> float:
     done = subprocess.run([sys.executable, "-c", code, *argv], cwd=folder, stdout=subprocess.PIPE, text=True)
     if done.returncode:  # it has said why
         raise SystemExit(done.returncode)
-    return int(done.stdout.split()[-1]) / 1024
+    return int(done.stdout.split()[-1]) * 1024 / 1e6
 
 
 if __name__ == "__main__":
