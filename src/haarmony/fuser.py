@@ -91,8 +91,8 @@ class Fuser:
             slices: (LO, HI), the slices LO to HI − 1 of the first volume along that plane, in the stored
                 order; None takes all.
             callback: Called after every step, of every tile in turn: the steps are then those of all tiles
-                together, and the luma is one array that fills up, black where no tile has been. For volumes
-                after every slice: (slices done, slices in all, the slice).
+                together, and the luma is one array, float16, that fills up, black where no tile has been. For
+                volumes after every slice: (slices done, slices in all, the slice).
             tile: Side in pixels of the tiles that a picture is fused in, one by one, in memory that hardly
                 grows with it; None: about 768 above 2048×2048 pixels, else one piece; 0: always one piece.
 
