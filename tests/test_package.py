@@ -30,7 +30,7 @@ LAYERS = (
     {"diffusion", "metrics"},
     {"weights", "nets"},
     {"engine", "engine_torch"},
-    {"volumes", "transform", "register", "fuser", "jobs", "series"},
+    {"volumes", "transform", "register", "explain", "fusing_path", "fuser", "jobs", "series"},
     {"generator"},
     {"compare"},
     {"prior"},
@@ -146,7 +146,7 @@ def test_parts_do_not_import_each_other_in_a_circle():
     TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("name", ["fuser.py", "generator.py"])
+@pytest.mark.parametrize("name", ["fuser.py", "fusing_path.py", "generator.py"])
 def test_what_serves_knows_no_network(name):
     assert not parts_imported(SRC / name) & {"nets", "prior", "training"}
 
