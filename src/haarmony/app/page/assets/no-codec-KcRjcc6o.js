@@ -1,0 +1,1 @@
+class e{static fromConfig(){throw new Error("Zarr stores are not read here")}}export{e as default};
