@@ -76,7 +76,8 @@ export function say(problem: unknown): void {
 const asked = { a: 0, b: 0, pair: 0, run: 0 }; // the latest request of each kind: answers to others are dropped
 
 export async function drop(found: Dropped[], side?: Side): Promise<void> {
-  if (found.length > 2 || (found.length === 2 && running.value)) return say(t("two_at_most"));
+  if (found.length > 2) return say(t("two_at_most"));
+  if (running.value) return say(t("busy"));
   const sides: Side[] = found.length === 2 ? ["a", "b"] : [side ?? (slots.a.value.source && !slots.b.value.source ? "b" : "a")];
   await Promise.all(sides.map((one, k) => read(one, found[k] ?? [])));
 }
@@ -102,6 +103,8 @@ export async function read(side: Side, items: Item[], reading: Reading = {}): Pr
 }
 
 function take(side: Side, source: Source): void {
+  // Explaining takes a volume ten times as long as fusing it: that has to be asked for.
+  if (source.kind === "volume" && !volumes.value) set({ explain: false });
   put(side, { source, sent: null, series: null, problem: null });
   void compare();
 }
@@ -113,7 +116,7 @@ export async function phantom(second: string, volume: boolean): Promise<void> {
     const { a, b } = await api.phantom(second, volume, 0);
     if (asked.b !== mine) return;
     batch(() => {
-      slots.a.value = { ...EMPTY, source: a };
+      take("a", a);
       take("b", b);
     });
   } catch (error) {
