@@ -100,6 +100,11 @@ def test_first_picture_after_dropping_a_pair_is_fast(person, address, pair):
 
 def test_fuse_reads_and_saves(person, address, pair):
     arrive(person, address)
+    person.js(
+        """window.shifted = [];
+        new PerformanceObserver((list) => shifted.push(...list.getEntries().filter((e) => !e.hadRecentInput)))
+        .observe({type: "layout-shift", buffered: true})"""
+    )
     drop(person, pair, explain=True)
     person.pick('input[name="seeds"]', 2)
     person.click('[data-do="fuse"]')
@@ -112,6 +117,7 @@ def test_fuse_reads_and_saves(person, address, pair):
     assert {cell.text.split()[-1] for cell in person.all("tbody td:last-child")} <= {"higher", "lower"}
     assert person.find("[data-warnings]")
 
+    assert person.js("return shifted.reduce((sum, e) => sum + e.value, 0)") < 0.05
     plain = person.pixels(".pane-f canvas")
     for name in ("unsupported", "spread", "share_a", "share_b"):
         assert person.find(f'[data-overlay="{name}"] .legend').is_displayed()
@@ -190,6 +196,8 @@ def test_wrong_files_leave_what_is_there(person, address, pair, tmp_path):
     assert "notes.png" in said
     assert str(tmp_path) not in said
     assert "mri.png" in person.text('[data-slot="a"]')
+    assert "pet.png" in person.text('[data-slot="b"]')
+    assert person.find('[data-do="fuse"]').is_enabled()
     person.drop('[data-slot="b"]', small)
     person.find('[data-fit="no"]')
     assert "64" in person.text('[data-fit="no"]')
@@ -346,7 +354,8 @@ def test_the_keyboard_reaches_everything(person, address):
         )
         shown = person.js(
             "const e = document.activeElement.closest('.choice label') ?? document.activeElement;"
-            "return getComputedStyle(e).outlineStyle !== 'none' && parseFloat(getComputedStyle(e).outlineWidth) >= 2"
+            "const { outlineStyle, outlineWidth } = getComputedStyle(e);"
+            "return outlineStyle !== 'none' && parseFloat(outlineWidth) >= 2"
         )
         if person.js("return document.activeElement !== document.body"):
             assert shown, name

@@ -152,6 +152,7 @@ export const en = {
   reset: "Reset",
 
   overlays: "Explain maps",
+  overlays_later: "After fusing with “Explain the result”",
   overlays_none: "This result was made without explain maps.",
   opacity: "Opacity",
   spread: "Spread over seeds",
@@ -190,7 +191,7 @@ export const en = {
   save_aligned: "Second source, aligned",
   save_transform: "Transform",
   save_explain: "Explain report",
-  save_maps: "Maps",
+  save_more: "More files",
   saved: "Saved {name}",
   repeat: "Repeat it from the command line",
   copy: "Copy",

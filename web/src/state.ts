@@ -89,16 +89,17 @@ export async function read(side: Side, items: Item[], reading: Reading = {}): Pr
   const name = items[0]?.path.split("/")[0] ?? "";
   if (!items.length) return void put(side, { problem: t("no_files") });
   if (total > most) return void put(side, { problem: t("too_large", { name, size: size(total), most: size(most) }) });
+  const before = slots[side].value;
   put(side, { items, reading, sent: 0, series: null, problem: null });
   try {
     const answer = await api.upload(items, reading, (sent) => asked[side] === mine && put(side, { sent }));
     if (asked[side] !== mine) return;
-    if ("series" in answer) put(side, { sent: null, series: answer.series, source: null });
+    if ("series" in answer) put(side, { sent: null, series: answer.series });
     else batch(() => take(side, answer));
   } catch (error) {
     if (asked[side] !== mine) return;
-    put(side, { sent: null, source: null, problem: (error as Error).message });
-    pair.value = null;
+    // What was there stays, with what it was read from.
+    put(side, { ...before, sent: null, problem: (error as Error).message });
   }
 }
 
@@ -167,6 +168,7 @@ async function still(side: Side): Promise<void> {
     await api.bytes(`sources/${source.id}/${source.kind === "picture" ? "picture.png" : "volume.nii.gz"}`);
   } catch (error) {
     if (!(error instanceof Problem && error.status === 404)) return;
+    put(side, { source: null });
     if (slots[side].value.items) await read(side, slots[side].value.items!, slots[side].value.reading);
     else slots[side].value = { ...EMPTY, problem: t("gone") };
   }

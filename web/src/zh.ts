@@ -154,6 +154,7 @@ export const zh: Words = {
   reset: "复位",
 
   overlays: "解释图",
+  overlays_later: "选“解释结果”并融合后可用",
   overlays_none: "此结果未生成解释图。",
   opacity: "不透明度",
   spread: "种子间离散度",
@@ -192,7 +193,7 @@ export const zh: Words = {
   save_aligned: "对齐后的第二源",
   save_transform: "变换参数",
   save_explain: "解释报告",
-  save_maps: "解释图",
+  save_more: "更多文件",
   saved: "已保存 {name}",
   repeat: "在命令行中复现",
   copy: "复制",

@@ -140,7 +140,8 @@ class Person:
         self.js(
             """const [element, value] = arguments;
             Object.getOwnPropertyDescriptor(Object.getPrototypeOf(element), "value").set.call(element, value);
-            for (const type of ["input", "change"]) element.dispatchEvent(new Event(type, {bubbles: true}));""",
+            for (const type of ["input", "change"])
+                element.dispatchEvent(new Event(type, {bubbles: true}));""",
             self.find(css),
             str(value),
         )

@@ -106,18 +106,20 @@ const LINES: Record<Overlay, [Parameters<typeof t>[0], Parameters<typeof t>[0]]>
   share_b: ["share_b", "share_b_text"],
 };
 
-/** Switches of the explain maps, each with its legend and opacity. */
+/** Switches of the explain maps, each with its legend and opacity; they have their place before there are any. */
 export function Overlays() {
-  const made = run.value;
+  const made = run.value?.state === "done" && current.value ? run.value : null;
   const maps = mapsOf(made);
-  if (made?.state !== "done" || !current.value) return null;
   return (
     <section class="card" aria-labelledby="overlays">
-      <h2 id="overlays">{t("overlays")}</h2>
-      {maps.length === 0 && <p class="muted">{t("overlays_none")}</p>}
+      <header class="card-head">
+        <h2 id="overlays">{t("overlays")}</h2>
+        {maps.length === 0 && <p class="hint">{t(made ? "overlays_none" : "overlays_later")}</p>}
+      </header>
       <div class="overlays">
-        {maps.map((name) => {
-          const on = overlays.value[name];
+        {(Object.keys(LINES) as Overlay[]).map((name) => {
+          const off = !maps.includes(name);
+          const on = off ? undefined : overlays.value[name];
           const most = mostOf(made, name);
           const change = (opacity: number | undefined) => {
             const { [name]: _, ...rest } = overlays.value;
@@ -126,7 +128,7 @@ export function Overlays() {
           return (
             <div key={name} class="overlay" data-overlay={name}>
               <label class="check">
-                <input type="checkbox" role="switch" checked={on !== undefined} onChange={(event) => change(event.currentTarget.checked ? 0.8 : undefined)} />
+                <input type="checkbox" role="switch" checked={on !== undefined} disabled={off} onChange={(event) => change(event.currentTarget.checked ? 0.8 : undefined)} />
                 <span>
                   {t(LINES[name][0])}
                   <small>{t(LINES[name][1])}</small>

@@ -180,7 +180,7 @@ function Save({ made }: { made: Run }) {
       </div>
       {offered.some(({ first }) => !first) && (
         <details class="options">
-          <summary>{t("save_maps")} …</summary>
+          <summary>{t("save_more")}</summary>
           <div class="files">{offered.filter(({ first }) => !first).map(button)}</div>
         </details>
       )}

@@ -67,7 +67,7 @@ function SlotCard({ side }: { side: Side }) {
           <p class="muted">{t(side === "a" ? "hint_a" : "hint_b")}</p>
         )}
         {problem && (
-          <p class="problem" role="alert" lang="en">
+          <p class="problem" role="alert">
             {problem}
           </p>
         )}

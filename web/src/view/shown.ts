@@ -112,8 +112,8 @@ export function useCovers(): Cover[] {
 }
 
 /** The value that the last colour of a map stands for. */
-export function mostOf(made: Run, name: Overlay): number {
-  const scale = (made.explain?.scales as Record<string, unknown> | undefined)?.[name];
+export function mostOf(made: Run | null, name: Overlay): number {
+  const scale = (made?.explain?.scales as Record<string, unknown> | undefined)?.[name];
   if (typeof scale === "number") return scale;
   return name === "unsupported" ? 2 : name === "spread" ? 0.1 : 1;
 }
