@@ -94,6 +94,7 @@ export interface Run {
   metrics: Metric[];
   explain: Record<string, unknown> | null;
   transform: Transform | null;
+  fused?: { values: [number, number]; unit: string } | null;
 }
 
 export type Event =

@@ -74,10 +74,12 @@ function VolumeLayer({ layer, title, heard }: { layer: Layer; title: string; hea
       onKeyDownCapture={(event) => view && keys(event, view)}
       onKeyUpCapture={(event) => event.stopPropagation()}
       onWheelCapture={(event) => {
-        if (!event.ctrlKey || !view) return;
+        if (!view) return;
         event.preventDefault();
         event.stopPropagation();
-        view.zoom(Math.exp(-event.deltaY / 400));
+        const box = event.currentTarget.getBoundingClientRect();
+        if (event.ctrlKey) view.zoom(Math.exp(-event.deltaY / 400));
+        else view.wheel(event.deltaMode ? 50 * event.deltaY : event.deltaY, event.clientX - box.left, event.clientY - box.top);
       }}
     >
       <canvas ref={canvas} class="stage-canvas" role="application" aria-label={t("volume_label", { title })} tabIndex={0} />

@@ -63,11 +63,11 @@ const known = new WeakMap<Run, typeof NOTHING>();
 function fusedValues(made: Run): typeof NOTHING {
   let found = known.get(made);
   if (!found) {
-    const values = made.explain?.values;
+    const values = made.fused?.values ?? made.explain?.values;
     const range = Array.isArray(values) && values.length === 2 ? (values as [number, number]) : null;
     const first = slots.a.value.source;
     const deep = first?.kind === "volume" || first?.depth !== "8 bit";
-    found = { values: range ?? (deep && first ? first.values : [0, 255]), unit: "", depth: deep ? "float" : "8 bit" };
+    found = { values: range ?? (deep && first ? first.values : [0, 255]), unit: made.fused?.unit ?? "", depth: deep ? "float" : "8 bit" };
     known.set(made, found);
   }
   return found;

@@ -6,6 +6,7 @@ import type { Voxels } from "./images";
 import type { Planes } from "./looks";
 
 const TYPES = { axial: SLICE_TYPE.AXIAL, coronal: SLICE_TYPE.CORONAL, sagittal: SLICE_TYPE.SAGITTAL };
+const ORDER: (Planes | undefined)[] = ["axial", "coronal", "sagittal"];
 const AXES = { axial: [0, 0, 1], coronal: [0, 1, 0], sagittal: [1, 0, 0], all: [0, 0, 1] } as const;
 
 export interface Place {
@@ -25,6 +26,8 @@ export class VolumeView {
   private readonly covers = new Map<Overlay, { image: NVImage; data: Voxels }>();
   private queue: Promise<unknown> = Promise.resolve();
   private open = true;
+  private turned = 0;
+  private frame = 0;
 
   private constructor(private readonly canvas: HTMLCanvasElement) {
     this.nv = new Niivue({
@@ -136,6 +139,21 @@ export class VolumeView {
   step(by: number, plane: Planes): void {
     const [x, y, z] = AXES[plane];
     this.nv.moveCrosshairInVox(x * by, y * by, z * by);
+  }
+
+  /** Turn the wheel over a place of the canvas: a slice a notch, however often it turns, drawn once a frame. */
+  wheel(delta: number, x: number, y: number): void {
+    const notch = 50; // a mouse sends 50 to 120 at once, a touchpad little by little
+    this.turned = Math.abs(delta) >= notch ? this.turned + Math.sign(delta) * notch : this.turned + delta;
+    this.frame ||= requestAnimationFrame(() => {
+      this.frame = 0;
+      const by = Math.trunc(this.turned / notch);
+      this.turned -= by * notch;
+      const dense = this.nv.uiData.dpr ?? 1;
+      const tile = this.nv.screenSlices[this.nv.tileIndex(x * dense, y * dense)];
+      const plane = tile && ORDER[tile.axCorSag]; // none over NiiVue's rendering
+      if (this.open && by && plane) this.step(by, plane);
+    });
   }
 
   zoom(factor: number): void {
