@@ -86,7 +86,7 @@ export class VolumeView {
     const other = [...linked][0];
     linked.add(self);
     for (const one of linked) one.nv.broadcastTo([...linked].filter((two) => two !== one).map((two) => two.nv));
-    if (other) other.nv.sync();
+    other?.nv.doSync2d(nv);
     nv.drawScene();
     nv.createOnLocationChange();
     return self;
@@ -139,6 +139,7 @@ export class VolumeView {
   step(by: number, plane: Planes): void {
     const [x, y, z] = AXES[plane];
     this.nv.moveCrosshairInVox(x * by, y * by, z * by);
+    this.lead();
   }
 
   /** Turn the wheel over a place of the canvas: a slice a notch, however often it turns, drawn once a frame. */
@@ -160,6 +161,18 @@ export class VolumeView {
     const [x, y, z, zoom] = this.nv.scene.pan2Dxyzmm as unknown as [number, number, number, number];
     const to = Math.min(20, Math.max(1, zoom * factor));
     this.nv.setPan2Dxyzmm(to === 1 ? [0, 0, 0, 1] : [x, y, z, to]);
+    this.lead();
+  }
+
+  /** Take the others along; where its canvas has the focus NiiVue has done so. */
+  private lead(): void {
+    if (this.canvas.matches(":focus")) return;
+    for (const { nv } of linked) {
+      if (nv === this.nv) continue;
+      this.nv.doSync2d(nv);
+      nv.drawScene();
+      nv.createOnLocationChange();
+    }
   }
 
   close(): void {
