@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from haarmony import __version__
+from haarmony.cli.app import serve
 from haarmony.cli.benchmark import benchmark
 from haarmony.cli.demo import demo
 from haarmony.cli.evaluate import evaluate, metrics
@@ -26,6 +27,7 @@ from haarmony.cli.train import export, train
 
 REFUSED, INTERRUPTED = 2, 130
 EXTRAS = {
+    "app": ("python_multipart", "starlette", "uvicorn"),
     "cluster": ("ray",),
     "register": ("SimpleITK",),
     "report": ("jinja2", "matplotlib", "pandas"),
@@ -38,6 +40,7 @@ USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 for command in (fuse, demo, generate, models, evaluate, benchmark, metrics, prior, train, export):
     app.command()(command)
+app.command("app")(serve)
 
 
 @app.callback(invoke_without_command=True)
