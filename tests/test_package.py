@@ -35,9 +35,11 @@ LAYERS = (
     {"compare"},
     {"prior"},
     {"training"},
+    {"app"},
     {"cli"},
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
+SERVING = {"starlette", "uvicorn", "python_multipart", "anyio"}
 TRAINING = {"engine_torch", "nets", "prior", "training"}
 TORCH = {"torch", "accelerate", "einops", "onnx", "onnxscript", "safetensors", "tensorboard"}
 DRAWING = {"figures", "pictures", "radar", "ranking", "report", "style", "tables"}  # of compare
@@ -59,6 +61,7 @@ HEAVY = TORCH | {
 }
 
 COMMANDS = {
+    "app": ["--help", "--no-browser", "--port"],
     "benchmark": [
         *("--a", "--b", "--convention", "--help", "--methods", "--metrics", "--out", "--quiet"),
         *("--results", "--show", "--split", "-o"),
@@ -158,6 +161,12 @@ def test_torch_stays_in_the_parts_that_train():
             assert part_of(path) in TRAINING, f"{path}: {found}"
 
 
+def test_the_server_stays_in_the_app():
+    for path in sources():
+        found = {name.split(".")[0] for name in imported(path)} & SERVING
+        assert not found or part_of(path) == "app", f"{path}: {found}"
+
+
 def test_the_fusing_path_imports_nothing_heavy_at_module_level():
     for path in sources():
         if part_of(path) in TRAINING or (part_of(path) == "compare" and path.stem in DRAWING):
@@ -172,7 +181,7 @@ def test_fusing_loads_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert "haarmony.fuser" in loaded
-    assert not HEAVY & set(loaded)
+    assert not (HEAVY | SERVING) & set(loaded)
 
 
 def test_the_version_costs_nothing():

@@ -67,7 +67,7 @@ def displayed(volume: Volume) -> bytes:
 
 
 def step_picture(seen: np.ndarray) -> str:
-    """What a sampler has so far, or a slice, as a data address: 8-bit luma of at most `STEP` pixels a side."""
+    """What a sampler has so far, or a slice, as a data address: 8-bit luma, at most `STEP` pixels a side."""
     by = math.ceil(max(seen.shape[:2]) / STEP)
     luma = to_luma(to_unit(seen[::by, ::by]).astype(np.float32))
     return f"data:image/png;base64,{base64.b64encode(_png(from_unit(luma, np.uint8))).decode()}"
@@ -93,7 +93,7 @@ def white(name: str, of: Explanation) -> float:
 
 
 def _rounded_up(value: float) -> float:
-    """The next of …, 0.1, 0.2, 0.5, 1, 2, 5, …"""
+    """The next of …, 0.1, 0.2, 0.5, 1, 2, 5 and so on."""
     value *= 1 - 1e-6  # what float32 adds to a round number
     power = math.floor(math.log10(value))
     digits = next(digit for digit in (1, 2, 5, 10) if value <= digit * 10.0**power)
@@ -111,7 +111,7 @@ def levels(name: str, of: Explanation) -> np.ndarray:
 
 def maps(of: Explanation) -> dict[str, bytes]:
     """The four maps by the names of their files."""
-    made = {}
+    made: dict[str, bytes] = {}
     for name in MAPS:
         content: Picture | Volume = Picture(levels(name, of), (0, 65535))
         if isinstance(of.fused, Volume):

@@ -23,7 +23,7 @@ from haarmony.app import files
 from haarmony.app.store import Source, Store
 from haarmony.explain import SEEDS, Explanation
 from haarmony.fuser import Fuser
-from haarmony.io import Picture, Volume, to_unit
+from haarmony.io import Picture, Volume
 from haarmony.io.dicom_headers import walk
 from haarmony.manifest import sha256, sha256_of
 from haarmony.metrics import METRICS, score
@@ -106,7 +106,8 @@ def perform(settings: Settings, a: Source, b: Source, store: Store, folder: Path
         (folder / name).write_bytes(content)
         made.names.append(name)
 
-    first, second = store.content(a), store.content(b)
+    first: Any = store.content(a)
+    second: Any = store.content(b)
     fusing = jobs.Fusing(
         settings.model,
         steps=settings.steps,
@@ -173,11 +174,11 @@ def perform(settings: Settings, a: Source, b: Source, store: Store, folder: Path
 
 
 def _fused(
-    settings: Settings, a: Picture | Volume, b: Picture | Volume, hearing: Hearing
+    settings: Settings, a: Any, b: Any, hearing: Hearing
 ) -> tuple[Picture | Volume, Explanation | None]:
     model = fuser(settings.model)
     if not settings.explain:
-        fused: Any = model(
+        fused: Picture | Volume = model(
             a,
             b,
             steps=settings.steps,
@@ -259,7 +260,8 @@ def _manifest(
     volume = a.about["kind"] == "volume"
     options: dict[str, Any] = {"model": settings.model, "steps": steps, "seed": settings.seed}
     options |= {"colour": settings.colour, "plane": settings.plane if volume else None}
-    options["register"] = None if settings.register_ == "none" else settings.register_
+    # What was found, not how: to find it again may end some digits beside it.
+    options["transform"] = None if transform is None else "transform.json"
     for side, source in (("a", a), ("b", b)):
         how = source.how
         options[f"range-{side}"] = None if how.value_range is None else ",".join(map(repr, how.value_range))

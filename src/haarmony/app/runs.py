@@ -11,7 +11,6 @@ import shutil
 import sys
 import traceback
 from collections import OrderedDict, deque
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Condition, Thread
@@ -155,7 +154,7 @@ class Runs:
             return run.after(after), run.ended or self._closed
 
     def stop(self, run: Run) -> None:
-        """End a run, if it has not ended; what it is in the middle of goes on for a step and is thrown away."""
+        """End a run that has not ended; what it is in the middle of ends at its next step."""
         with self._changed:
             if not run.ended:
                 self._end(run, "stopped")

@@ -104,7 +104,7 @@ class Store:
     def phantom(self, second: str, *, volume: bool, seed: int) -> tuple[Source, Source]:
         """Two sources of a head that nobody has: an MRI and what `second` says."""
         first = "T1" if second == "PET" else "T2"
-        pair = _phantom_volumes(second, seed) if volume else head(seed).pair(second, HEIGHT)
+        pair: Any = _phantom_volumes(second, seed) if volume else head(seed).pair(second, HEIGHT)
         sources = []
         for modality, content in zip((first, second), pair, strict=True):
             name = f"phantom-{modality}.{'nii.gz' if volume else 'png'}"

@@ -1,7 +1,8 @@
 """A form's files, written to disk as they arrive: bounded in all, and with names that lead nowhere.
 
 What a browser calls a file may be a path, or anything else. Of it stays the last part, in characters that
-every system takes, so that the ending still says what the file is; files of one name get folders of their own.
+every system takes, so that the ending still says what the file is; files of one name get folders of their
+own.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from haarmony.app.problems import ALSO, Refused
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 LONGEST = 120
 """Characters of a name that are kept, counted from its end."""
@@ -111,10 +115,17 @@ class _Form:
         self._field, self._text = "", b""
         self._file: BinaryIO | None = None
 
-    def callbacks(self) -> dict[str, object]:
-        names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end")
-        names += ("headers_finished", "end")
-        return {f"on_{name}": getattr(self, name) for name in names}
+    def callbacks(self) -> MultipartCallbacks:
+        return {
+            "on_part_begin": self.part_begin,
+            "on_part_data": self.part_data,
+            "on_part_end": self.part_end,
+            "on_header_field": self.header_field,
+            "on_header_value": self.header_value,
+            "on_header_end": self.header_end,
+            "on_headers_finished": self.headers_finished,
+            "on_end": self.end,
+        }
 
     def part_begin(self) -> None:
         self._disposition, self._text, self._field = b"", b"", ""
