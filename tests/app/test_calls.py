@@ -330,7 +330,7 @@ def test_volumes_are_shown_on_the_first_ones_grid_and_fused(caller, tmp_path):
 
 
 def test_volumes_are_fused_as_the_command_fuses_them(caller, tmp_path):
-    paths = small_volumes(tmp_path)
+    paths = small_volumes(tmp_path, (24, 20, 17))
     a, b = (caller.upload(path) for path in paths)
     run = caller.start(a, b, steps=1, plane="sagittal", explain=True)
     events = caller.events(run)
@@ -409,7 +409,8 @@ def test_one_of_several_series_is_chosen(caller, tmp_path):
     series_in(tmp_path / "one", voxels, series="1.2.1", number=3)
     series_in(tmp_path / "two", np.repeat(voxels, 2, axis=0), series="1.2.2", number=12, modality="MR")
     files = [
-        (f"study/{path.parent.name}/{path.name}", path.read_bytes()) for path in sorted(tmp_path.rglob("*.dcm"))
+        (f"study/{path.parent.name}/{path.name}", path.read_bytes())
+        for path in sorted(tmp_path.rglob("*.dcm"))
     ]
     several = caller.upload(*files)["series"]
     assert several == [

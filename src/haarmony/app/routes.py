@@ -116,8 +116,10 @@ def _pages(page: Path) -> list[Route | Mount]:
             raise HTTPException(404, "not found")
         return FileResponse(page / "favicon.svg")
 
-    assets = StaticFiles(directory=page / "assets", check_dir=False)
-    return [Route("/", index), Route("/favicon.svg", icon), Mount("/assets", assets)]
+    routes: list[Route | Mount] = [Route("/", index), Route("/favicon.svg", icon)]
+    if (page / "assets").is_dir():
+        routes.append(Mount("/assets", StaticFiles(directory=page / "assets")))
+    return routes
 
 
 def _error(problem: str, status: int) -> JSONResponse:

@@ -60,6 +60,9 @@ def serve(*, port: int = 0, browser: bool = True, say: Callable[[str], object] =
         say(f"{address}  (Ctrl-C ends it)")
         if browser:
             Thread(target=_open, args=(server, address), daemon=True).start()
+        hangup: Any = getattr(signal, "SIGHUP", None)  # of a terminal that is closed; uvicorn has the others
+        if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+            signal.signal(hangup, server.handle_exit)
         try:
             server.run(sockets=[bound])
         finally:
@@ -84,6 +87,7 @@ def _bound(port: int) -> socket.socket:
         if sys.platform != "win32":  # where it would let two processes have one port
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", port))
+        bound.listen()  # who has read the address may call, and waits
     except OSError as error:
         bound.close()
         raise type(error)(
@@ -107,7 +111,8 @@ def _ending_by_signals() -> Iterator[None]:
 
     before: dict[Any, Any] = {}
     for name in ENDING:
-        if (number := getattr(signal, name, None)) is not None:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):  # nohup's, say
             before[number] = signal.signal(number, end)
     try:
         yield
