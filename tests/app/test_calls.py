@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import haarmony
-from haarmony import Fuser, Picture, Volume, cli, read, volumes, weights, write
+from haarmony import Fuser, Volume, cli, read, volumes, weights, write
 from haarmony.io import to_unit
 from haarmony.metrics import score
 from haarmony.phantom import head

@@ -27,7 +27,7 @@ import haarmony
 from haarmony import weights
 from haarmony.app import uploads
 from haarmony.app.fusing import Settings, fuser
-from haarmony.app.problems import Refused, told
+from haarmony.app.problems import NO_MEMORY, Refused, told
 from haarmony.app.runs import Run, Runs
 from haarmony.app.security import Guard
 from haarmony.app.store import Store
@@ -35,6 +35,8 @@ from haarmony.text import plain
 
 PAGE = Path(__file__).parent / "page"
 LARGEST_UPLOAD = 2**30
+UPLOADS = 4
+"""That may be on their way at once: a pair in each of two tabs."""
 LARGEST_BODY = 2**16
 """Bytes of a JSON body."""
 LOOK = 0.04
@@ -99,7 +101,9 @@ def make_app(
         Refused: lambda _, error: _error(str(error), error.status),
         HTTPException: lambda _, error: _error(error.detail, error.status_code),
         ClientDisconnect: lambda *_: Response(status_code=400),
+        ValueError: lambda _, error: _error(told(error, folder), 400),
         OSError: lambda _, error: _error(told(error, folder), 507),
+        MemoryError: lambda *_: _error(NO_MEMORY, 507),
         Exception: lambda *_: _error("something went wrong inside haarmony; the terminal says where", 500),
     }
     return Guard(Starlette(routes=routes, exception_handlers=problems), token=token, port=port), runs
@@ -131,7 +135,7 @@ class _Calls:
 
     def __init__(self, folder: Path, store: Store, runs: Runs, largest_upload: int) -> None:
         self._folder, self._store, self._runs = folder, store, runs
-        self._largest = largest_upload
+        self._largest, self._uploading = largest_upload, 0
 
     async def info(self, _: Request) -> Response:
         """What there is to choose from."""
@@ -147,15 +151,21 @@ class _Calls:
 
     async def add_source(self, request: Request) -> Response:
         """Take an upload in."""
+        if self._uploading >= UPLOADS:
+            raise Refused(f"{UPLOADS} uploads are on their way already; wait for one of them", 429)
         length = request.headers.get("content-length", "")
-        upload = await uploads.receive(
-            request.stream(),
-            request.headers.get("content-type", ""),
-            self._store.place(),
-            most=self._largest,
-            declared=int(length) if length.isdecimal() else None,
-        )
-        added = await run_in_threadpool(self._store.add, upload)
+        self._uploading += 1
+        try:
+            upload = await uploads.receive(
+                request.stream(),
+                request.headers.get("content-type", ""),
+                self._store.place(),
+                most=self._largest,
+                declared=int(length) if length.isdecimal() else None,
+            )
+            added = await run_in_threadpool(self._store.add, upload)
+        finally:
+            self._uploading -= 1
         return JSONResponse({"series": added} if isinstance(added, list) else added.about)
 
     async def source_file(self, request: Request) -> Response:

@@ -175,6 +175,8 @@ class Runs:
     def close(self, *, wait: float = 5.0) -> None:
         """Stop everything; a step that is being computed is waited for."""
         with self._changed:
+            if self._closed:
+                return
             self._closed = True
             for run in self._runs.values():
                 if not run.ended:
