@@ -91,6 +91,24 @@ def test_it_ends_in_mid_run_and_leaves_nothing(temporary, number):
     gone(temporary, within=0.1)
 
 
+def test_it_ends_in_what_nothing_interrupts(temporary):
+    with running(temporary) as (process, port, token):
+        made = json.loads(asked(port, token, "phantom", {"second": "PET", "volume": False, "seed": 0}))
+        settings = {"a": made["a"]["id"], "b": made["b"]["id"], "model": "medical", "steps": 100}
+        run = json.loads(asked(port, token, "runs", settings | {"explain": True, "seeds": 64}))["id"]
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/api/runs/{run}/events", headers={"X-Haarmony-Token": token}
+        )
+        with urllib.request.urlopen(request, timeout=120) as heard:
+            while json.loads(heard.readline())["done"] < 100:
+                pass
+            process.terminate()
+            assert json.loads(heard.readline())["type"] == "stopped"
+        assert process.communicate(timeout=20) == ("", "")
+        assert process.returncode == 0
+    gone(temporary, within=0.1)
+
+
 def test_what_a_killed_process_left_goes_at_the_next_start(temporary):
     with running(temporary) as (process, *_):
         (dead,) = temporary.glob("haarmony-app-*")

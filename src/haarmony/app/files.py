@@ -179,7 +179,7 @@ def figure(
             drawn.append(
                 _flat(replace(fused, voxels=content) if isinstance(fused, Volume) else content, plane)
             )
-        lo_hi = (f"{TITLES[name]}, black 0 to white {white(name, of):g}" for name in MAPS)
+        lo_hi = (f"{TITLES[name]}, 0 to {white(name, of):g}" for name in MAPS)
         rows.append((drawn, [*lo_hi]))
     columns = max(len(shown) for shown, _ in rows)
     sheet = contact_sheet(

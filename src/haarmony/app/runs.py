@@ -172,7 +172,7 @@ class Runs:
                 raise Refused("this run has no file of that name", 404)
             return run.folder / name
 
-    def close(self, *, wait: float = 5.0) -> None:
+    def close(self, *, wait: float = 3.0) -> None:
         """Stop everything; a step that is being computed is waited for."""
         with self._changed:
             if self._closed:
@@ -184,6 +184,11 @@ class Runs:
                     run.tell("stopped")
             self._changed.notify_all()
         self._thread.join(wait)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still being computed."""
+        return self._thread.is_alive()
 
     def _needed(self) -> set[str]:
         with self._changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ import uvicorn
 
 from haarmony.app.folder import workspace
 from haarmony.app.routes import make_app
+from haarmony.app.runs import Runs
 from haarmony.app.security import new_token
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
@@ -39,6 +41,7 @@ def serve(*, port: int = 0, browser: bool = True, say: Callable[[str], object] =
     Raises:
         OSError: The port is taken.
     """
+    runs: Runs | None = None
     with _ending_by_signals(), workspace() as folder, closing(_bound(port)) as bound:
         number = bound.getsockname()[1]
         token = new_token()
@@ -67,6 +70,11 @@ def serve(*, port: int = 0, browser: bool = True, say: Callable[[str], object] =
             server.run(sockets=[bound])
         finally:
             runs.close()
+    if runs is not None and runs.busy:  # in a step that nothing interrupts, and that crashes if Python ends
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        os._exit(0)
 
 
 class _Server(uvicorn.Server):
