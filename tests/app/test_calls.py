@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import shlex
+import sys
 import zipfile
 
 import numpy as np
@@ -456,3 +457,13 @@ def test_a_source_that_a_run_needs_stays(caller, pair, sources):
     assert "8 runs wait already" in caller.post("runs", asked, 409)["error"]
     caller.post(f"runs/{run}/stop", {})
     caller.post("runs", asked, 202)
+
+
+def test_alignment_without_its_extra_says_what_to_install(caller, sources, monkeypatch):
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    assert caller.json("info")["register"] is False
+    run = caller.fuse(*sources, steps=1, register="rigid")
+    assert (run["state"], run["error"]) == (
+        "failed",
+        'SimpleITK is not installed: pip install "haarmony[register]"',
+    )

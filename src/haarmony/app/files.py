@@ -113,11 +113,11 @@ def maps(of: Explanation) -> dict[str, bytes]:
     """The four maps by the names of their files."""
     made: dict[str, bytes] = {}
     for name in MAPS:
-        content: Picture | Volume = Picture(levels(name, of), (0, 65535))
+        content: Picture | Volume
         if isinstance(of.fused, Volume):
-            content = replace(
-                of.fused, voxels=levels(name, of), value_range=(0.0, white(name, of)), notes=(), metadata={}
-            )
+            content = replace(of.fused, voxels=levels(name, of), value_range=(0.0, white(name, of)), notes=())
+        else:
+            content = Picture(levels(name, of), (0, 65535))
         made.update([written(name, content)])
     return made
 

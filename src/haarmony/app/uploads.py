@@ -84,7 +84,7 @@ async def receive(
     folder.mkdir(parents=True)
     form = _Form(Upload(folder))
     try:
-        parser = MultipartParser(options[b"boundary"], form.callbacks(), max_header_size=2**14)
+        parser = MultipartParser(options[b"boundary"], form.callbacks())
         size = 0
         async for chunk in chunks:
             size += len(chunk)
