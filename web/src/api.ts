@@ -65,7 +65,7 @@ export const stop = (id: string) => post<Run>(`runs/${id}/stop`, {});
 export const bytes = async (path: string): Promise<Blob> => (await send(path)).blob();
 
 export interface Reading {
-  series?: number;
+  series?: number | string;
   window?: string;
   range?: string;
 }

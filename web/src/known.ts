@@ -30,7 +30,17 @@ const METRICS: Record<string, string> = {
   CE: "交叉熵",
   FMI: "特征互信息",
   EI: "边缘强度",
-  function: "功能保持度",
+  NCIE: "非线性相关信息熵",
+  SCC: "空间相关系数",
+  UQI: "通用图像质量指数",
+  Q: "融合质量指数",
+  Qw: "加权融合质量指数",
+  Qe: "边缘融合质量指数",
+  Qy: "Yang 等的相似度",
+  Qcb: "Chen–Blum 对比度保持度",
+  Qcv: "Chen–Varshney 可见误差",
+  function: "与摄取的秩相关",
+  CIEDE2000: "摄取处的色差",
 };
 
 const WARNINGS: [RegExp, string][] = [

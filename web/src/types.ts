@@ -32,7 +32,7 @@ export interface Source {
 }
 
 export interface Series {
-  number: number;
+  number: number | string; // its UID where it has no number
   description: string;
   modality: string;
   slices: number;

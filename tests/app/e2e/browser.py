@@ -190,6 +190,7 @@ class Person:
 
     def pixels(self, css: str) -> str:
         """What a canvas shows, as a data URL: equal where the picture is."""
+        self.find(css)
         self.js("return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return self.js("return document.querySelector(arguments[0]).toDataURL()", css)
 

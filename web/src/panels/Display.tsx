@@ -36,10 +36,13 @@ function LookOf({ part, title, shown }: { part: Part; title: string; shown: Show
   const look = looks[part].value;
   const [least, most] = shown?.values ?? [0, 255];
   const [lo, hi] = look.window ?? [least, most];
-  const full = most - least || 1;
-  const put = (level: number, width: number) => (looks[part].value = { ...look, window: [level - width / 2, level + width / 2] });
+  const [low, high] = [Math.min(least, most), Math.max(least, most)];
+  const full = high - low || 1;
+  const half = most < least ? -0.5 : 0.5; // white may be the lesser value
+  const put = (level: number, width: number) =>
+    (looks[part].value = { ...look, window: [level - half * width, level + half * width] });
   const level = (lo + hi) / 2;
-  const width = hi - lo;
+  const width = Math.abs(hi - lo);
   const off = !shown;
   return (
     <fieldset class={`look look-${part}`} data-look={part} disabled={off}>
@@ -61,7 +64,7 @@ function LookOf({ part, title, shown }: { part: Part; title: string; shown: Show
         />
       )}
       <span class="ramp" aria-hidden="true" style={{ background: shown?.colour ? undefined : gradient(MAPS[look.map]) }} />
-      <Slider label={t("level")} name="level" value={level} least={least} most={most} unit={shown?.unit} put={(to) => put(to, width)} />
+      <Slider label={t("level")} name="level" value={level} least={low} most={high} unit={shown?.unit} put={(to) => put(to, width)} />
       <Slider label={t("width")} name="width" value={width} least={full / 255} most={full} unit={shown?.unit} put={(to) => put(level, to)} />
       <button type="button" class="quiet" disabled={off || (!look.window && look.map === "grey")} onClick={() => (looks[part].value = PLAIN)}>
         {t("reset")}

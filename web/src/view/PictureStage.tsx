@@ -131,7 +131,7 @@ function windowBy({ shown, look }: Layer, dx: number, dy: number): void {
   const [lo, hi] = look.window ?? shown.values;
   const unit = (shown.values[1] - shown.values[0]) / 300;
   const level = (lo + hi) / 2 - dy * unit;
-  const width = Math.max(unit, hi - lo + dx * unit);
+  const width = Math.sign(unit || 1) * Math.max(Math.abs(unit), Math.abs(hi - lo + dx * unit));
   looks[part].value = { ...look, window: [level - width / 2, level + width / 2] };
 }
 
@@ -182,7 +182,7 @@ function paint(element: HTMLCanvasElement, layers: Layer[]): void {
     context.drawImage(raster(shown.data as Pixels).draw(look.map, lo, hi), at.left, at.top, at.wide, at.high);
     for (const cover of covers) {
       context.globalAlpha = opacity * cover.opacity;
-      const image = raster(cover.data as Pixels).draw(cover.name, 0, 255);
+      const image = raster(cover.data as Pixels).draw(cover.name, 0, (255 * cover.most) / cover.white);
       context.drawImage(image, at.left, at.top, at.wide, at.high);
     }
     context.restore();

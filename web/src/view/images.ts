@@ -14,6 +14,7 @@ export interface Pixels {
 export interface Voxels {
   kind: "volume";
   nifti: ArrayBuffer;
+  colour: boolean;
 }
 
 export type Data = Pixels | Voxels;
@@ -52,7 +53,11 @@ export function load(key: string, path: string): Promise<Data> {
 
 async function fetched(path: string): Promise<Data> {
   const blob = await bytes(path);
-  return path.endsWith(".png") ? pixels(blob) : { kind: "volume", nifti: await unpacked(blob) };
+  if (path.endsWith(".png")) return pixels(blob);
+  const nifti = await unpacked(blob);
+  const header = new DataView(nifti);
+  const little = header.getInt32(0, true) === 348;
+  return { kind: "volume", nifti, colour: [128, 2304].includes(header.getInt16(70, little)) }; // RGB24, RGBA32
 }
 
 async function unpacked(blob: Blob): Promise<ArrayBuffer> {

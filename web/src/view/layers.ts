@@ -10,6 +10,7 @@ export interface Cover {
   data: Data;
   opacity: number;
   most: number; // the value that the map's last colour stands for
+  white: number; // the value that white of its picture stands for
 }
 
 export interface Layer {

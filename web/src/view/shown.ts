@@ -17,12 +17,11 @@ export const mapsOf = (made: Run | null): Overlay[] =>
 function useShown(key: string, role: Role, data: Data | null, of: Source | Pick<Source, "values" | "unit" | "depth">): Shown | null {
   return useMemo(() => {
     if (!data) return null;
-    const colour = data.kind === "picture" ? data.colour : "colour" in of && of.colour;
     return {
       key,
       role,
       data,
-      colour,
+      colour: data.colour,
       values: of.values,
       unit: of.unit ?? "",
       exact: data.kind === "volume" || of.depth === "8 bit",
@@ -106,13 +105,15 @@ export function useCovers(): Cover[] {
     const opacity = overlays.value[name];
     const file = made && opacity !== undefined ? fileOf(made, name) : undefined;
     const { data } = useData(file ? `${made!.id} ${file}` : null, file ? `runs/${made!.id}/files/${file}` : "");
-    if (file && data) covers.push({ name, data, opacity: opacity!, most: mostOf(made!, name) });
+    if (file && data) covers.push({ name, data, opacity: opacity!, most: mostOf(made, name), white: whiteOf(made, name) });
   }
   return covers;
 }
 
-/** The value that the last colour of a map stands for. */
-export function mostOf(made: Run | null, name: Overlay): number {
+/** The value that the last colour of a map stands for; of unsupported structure 2, so that 1 is in the middle. */
+export const mostOf = (made: Run | null, name: Overlay): number => (name === "unsupported" ? 2 : whiteOf(made, name));
+
+function whiteOf(made: Run | null, name: Overlay): number {
   const scale = (made?.explain?.scales as Record<string, unknown> | undefined)?.[name];
   if (typeof scale === "number") return scale;
   return name === "unsupported" ? 2 : name === "spread" ? 0.1 : 1;

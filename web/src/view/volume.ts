@@ -33,7 +33,8 @@ export class VolumeView {
     this.nv = new Niivue({
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.34, 0.75, 0.92, 0.85],
-      crosshairWidth: 1,
+      crosshairWidth: 0.4,
+      crosshairGap: 6, // the voxel itself stays free
       crosshairWidthUnit: "voxels",
       fontColor: [0.75, 0.79, 0.84, 1],
       fontMinPx: 11,
@@ -95,10 +96,12 @@ export class VolumeView {
   look(map: MapName, [lo, hi]: [number, number]): void {
     const image = this.nv.volumes[0];
     if (!this.open || !image) return;
-    if (image.colormap === map && image.cal_min === lo && image.cal_max === hi) return;
+    const [least, most] = lo < hi ? [lo, hi] : [hi, lo];
+    if (image.colormap === map && image.cal_min === least && image.cal_max === most) return;
     if (image.colormap !== map) image.colormap = map;
-    image.cal_min = lo;
-    image.cal_max = hi;
+    image.colormapInvert = lo > hi; // white is the lesser value
+    image.cal_min = least;
+    image.cal_max = most;
     this.nv.updateGLVolume();
   }
 
