@@ -32,8 +32,7 @@ def check_folder(
         OSError: It is a file, its own folder is missing or closed, or it is a folder that is not empty and
             may not be replaced.
     """
-    if _old(folder).is_dir() and not os.path.lexists(folder):
-        _old(folder).rename(folder)
+    put_back(folder)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise NotADirectoryError(f"{folder}: is no folder; {what} needs a folder of its own")
     if not folder.parent.exists():
@@ -73,6 +72,12 @@ def whole_folder(
             shutil.rmtree(part, ignore_errors=True)
             raise
     _remove(old)
+
+
+def put_back(folder: Path) -> None:
+    """Put a folder back that a killed process had just put aside for its own."""
+    if _old(folder).is_dir() and not os.path.lexists(folder):
+        _old(folder).rename(folder)
 
 
 def _old(folder: Path) -> Path:
