@@ -94,7 +94,7 @@ def function_of(fused: Sequence[np.ndarray], functional: Sequence[np.ndarray]) -
         functional: The functional source's, likewise.
     """
     f, b = (np.concatenate(x, axis=1) for x in (fused, functional))
-    least = UPTAKE * b.max()
+    least = UPTAKE * float(b.max())
     there = b > least
     if not there.any() or np.ptp(b[there]) == 0 or np.ptp(f[there]) == 0:
         return Function(None, None)

@@ -24,7 +24,7 @@ import haarmony
 from haarmony import sheet, volumes
 from haarmony.colour import to_luma
 from haarmony.explain import Explanation
-from haarmony.explain.record import Meaning, figures, meaning, pixels_of, shown_slice
+from haarmony.explain.record import Meaning, figures, meaning, pixels_of, shown_slice, shows
 from haarmony.io import to_unit
 from haarmony.manifest import printable
 from haarmony.text import visible
@@ -78,7 +78,7 @@ def overlay(name: str, of: Explanation) -> UInt8[np.ndarray, "h w 3"]:
     where = "" if shown.slice is None else f", {of.plane} slice {shown.slice}"
     return sheet.contact_sheet(
         [sheet.Row("", [*panels, _legend(panels[0].shape[0], says, more=bool(values.max() > 1))])],
-        columns=[f"Fused picture{where}", f"{says.title}{where}", says.unit],
+        columns=[f"Fused picture{where}", f"{says.title}{where}", says.unit[0].upper() + says.unit[1:]],
         title=says.title,
         subtitle=f"{says.what}\n{_figures(name, of)}",
         footer=_footer(of, step, factor),
@@ -133,7 +133,7 @@ def _srgb(lightness: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _shown(name: str, of: Explanation) -> _Shown:
-    values, told = getattr(of, name), (of.share_a > 0) | (of.share_b > 0)
+    values, told = np.where(shows(of), getattr(of, name), 0), (of.share_a > 0) | (of.share_b > 0)
     fused, chosen = pixels_of(of.fused), shown_slice(name, of)
     if chosen is None:
         return _Shown(to_unit(fused), values, told)

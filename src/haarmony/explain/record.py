@@ -204,6 +204,12 @@ def pixels_of(fused: Any) -> np.ndarray:
     return fused.pixels if isinstance(fused, Picture) else fused
 
 
+def shows(of: Explanation) -> np.ndarray:
+    """Where a source or the fused picture is not black: elsewhere there is no structure to flag."""
+    lit = pixels_of(of.fused) > 0
+    return of.inside | (lit.any(axis=-1) if lit.ndim > of.inside.ndim else lit)
+
+
 def shown_slice(name: str, of: Explanation) -> int | None:
     """The slice of a volume that shows most of a map, as seen upright; None for a picture.
 
@@ -211,7 +217,7 @@ def shown_slice(name: str, of: Explanation) -> int | None:
     """
     if not isinstance(of.fused, Volume):
         return None
-    values = np.clip(getattr(of, name), 0, meaning(name, of).white)
+    values = np.where(shows(of), np.clip(getattr(of, name), 0, meaning(name, of).white), 0)
     if name == "unsupported" and (values >= FLAGGED).any():
         values = np.where(values >= FLAGGED, values, 0)
     return int(volumes.upright(values, of.fused.affine, of.plane).sum(axis=(0, 1), dtype=np.float64).argmax())
@@ -238,9 +244,7 @@ def _map(name: str, of: Explanation, file: str, sha256: str, overlay: str) -> Ma
 def _flagged(of: Explanation) -> Flagged:
     from scipy.ndimage import find_objects, label
 
-    lit = pixels_of(of.fused) > 0
-    shows = of.inside | (lit.any(axis=-1) if lit.ndim > of.inside.ndim else lit)
-    labels, count = label((of.unsupported >= FLAGGED) & shows, np.ones((3,) * shows.ndim))
+    labels, count = label((of.unsupported >= FLAGGED) & shows(of), np.ones((3,) * of.unsupported.ndim))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     boxes = find_objects(labels)
     found = []
