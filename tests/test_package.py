@@ -30,7 +30,7 @@ LAYERS = (
     {"diffusion", "metrics"},
     {"weights", "nets"},
     {"engine", "engine_torch"},
-    {"volumes", "transform", "register", "explain", "fuser", "jobs", "series"},
+    {"volumes", "transform", "register", "explain", "fuser", "fusing_path", "jobs", "series"},
     {"generator"},
     {"compare"},
     {"prior"},
