@@ -69,7 +69,17 @@ COMMANDS = {
     ],
     "export": ["--help", "--out", "-o", "CHECKPOINT"],
     "fuse": [
-        *("--colour", "--engine", "--format", "--help", "--keep-identity", "--model", "--out", "--overwrite"),
+        *(
+            "--colour",
+            "--engine",
+            "--explain",
+            "--format",
+            "--help",
+            "--keep-identity",
+            "--model",
+            "--out",
+            "--overwrite",
+        ),
         *(
             "--plane",
             "--quiet",
@@ -78,6 +88,7 @@ COMMANDS = {
             "--ray",
             "--register",
             "--seed",
+            "--seeds",
             "--series-a",
             "--series-b",
         ),

@@ -40,7 +40,7 @@ class Patch:
     """A square of a picture, or of a slice of a volume.
 
     Attributes:
-        slice: The slice's number among those fused, None for a picture.
+        slice: The slice's place in the fused volume, as stored and counted from 0; None for a picture.
         row: Its first row, of the slice upright.
         column: Its first column.
         side: Its side in pixels.
@@ -94,7 +94,7 @@ def function_of(fused: Sequence[np.ndarray], functional: Sequence[np.ndarray]) -
         functional: The functional source's, likewise.
     """
     f, b = (np.concatenate(x, axis=1) for x in (fused, functional))
-    least = UPTAKE * b.max()
+    least = UPTAKE * float(b.max())
     there = b > least
     if not there.any() or np.ptp(b[there]) == 0 or np.ptp(f[there]) == 0:
         return Function(None, None)
