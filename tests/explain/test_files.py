@@ -22,7 +22,9 @@ from haarmony.manifest import Settings, sha256
 sys.path.insert(0, str(Path(__file__).parent))
 from explanations import AFFINE, of_arrays, planted
 
-SCALES = {"spread": 25.5, "unsupported": 4.0, "share_a": 1.0, "share_b": 1.0}
+SPREAD = 100.0
+"""The round number from 58.1, the largest spread."""
+SCALES = {"spread": SPREAD, "unsupported": 4.0, "share_a": 1.0, "share_b": 1.0}
 KEYS = [
     *("haarmony", "sources", "shape", "values", "plane", "seeds", "settings", "warnings", "told", "flagged"),
     *("function", "alignment", "maps"),
@@ -60,8 +62,18 @@ def test_maps_come_back_to_half_a_level(tmp_path):
         assert levels.dtype == np.uint16
         expected = np.minimum(getattr(of, name), white).astype(np.float64)
         assert np.abs(levels * (white / 65535) - expected).max() <= 0.5001 * white / 65535 + 1e-7
-    assert (of.spread > 25.5).any()
+    assert SPREAD / 2.5 < of.spread.max() <= SPREAD
     assert (of.unsupported > 4).any()
+
+
+@pytest.mark.parametrize(
+    ("largest", "white"), [(0.0351, 0.05), (0.05, 0.05), (2.1, 5), (99, 100), (1000, 1000), (0, 5e-4)]
+)
+def test_the_scale_of_spread_is_the_next_round_number(largest, white):
+    of = of_arrays()
+    spread = np.full_like(of.spread, largest / 3)
+    spread[5, 5] = largest
+    assert record.meaning("spread", replace(of, spread=spread)).white == white
 
 
 def test_shares_sum_to_white_where_they_are_told(tmp_path):
@@ -159,7 +171,7 @@ def test_a_volume_keeps_values_and_grid(tmp_path):
         assert image.get_data_dtype() == np.float32
         np.testing.assert_array_equal(image.affine, AFFINE)
         assert image.header.get_xyzt_units()[0] == "mm"
-    assert found["maps"]["spread"]["white"] == 255
+    assert found["maps"]["spread"]["white"] == 1000
     assert found["plane"] == "coronal"
     flagged = np.where((of.unsupported >= FLAGGED) & of.inside, np.minimum(of.unsupported, 4), 0)
     assert found["maps"]["unsupported"]["overlay_slice"] == flagged.sum(axis=(0, 1)).argmax()  # K is coronal
@@ -194,7 +206,8 @@ def test_what_models_explain_is_saved_with_its_origin(tmp_path, model):
     )
     assert (found["settings"]["steps"], found["settings"]["seed"], found["seeds"]) == (steps, 5, [5, 6])
     levels = read(tmp_path / "why" / "spread.png").pixels
-    np.testing.assert_allclose(levels * 25.5 / 65535, np.minimum(of.spread, 25.5), atol=25.5 / 65535)
+    white = found["maps"]["spread"]["white"]
+    np.testing.assert_allclose(levels * white / 65535, of.spread, atol=white / 65535)
 
 
 def test_equal_explanations_make_equal_bytes():
@@ -204,8 +217,9 @@ def test_equal_explanations_make_equal_bytes():
 
 def test_a_range_that_falls_has_a_spread_that_rises():
     fused = Volume(np.zeros((16, 16, 16), np.uint8), (100.0, 0.0), np.eye(4))
-    of = replace(of_arrays((16, 16, 16)), fused=fused, values=(100.0, 0.0), plane="axial")
-    assert record.meaning("spread", of).white == 10
+    spread = np.zeros((16, 16, 16), np.float32)
+    of = replace(of_arrays((16, 16, 16)), fused=fused, spread=spread, values=(100.0, 0.0), plane="axial")
+    assert record.meaning("spread", of).white == 1e-4
 
 
 def test_what_exists_is_replaced_only_when_told_and_only_if_it_is_ours(tmp_path):

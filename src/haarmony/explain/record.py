@@ -6,6 +6,7 @@ without air; a flagged region may reach into air where the fused picture shows s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,8 +23,8 @@ from haarmony.manifest import Settings, printable
 MAPS = ("spread", "unsupported", "share_a", "share_b")
 REGIONS = 20
 """Flagged regions that are listed."""
-SPREAD = 0.1
-"""White of the map of spread, as a part of the fused picture's range of values."""
+LEAST = 1e-6
+"""White of the map of a spread of nothing, as a part of the fused picture's range of values."""
 MOST = 4.0
 """White of the map of unsupported structure."""
 
@@ -140,6 +141,14 @@ class Meaning:
     told: bool = False
 
 
+def _rounded_up(value: float) -> float:
+    """The next of …, 0.1, 0.2, 0.5, 1, 2, 5, …: spreads are of all sizes, and small ones are to be seen."""
+    value *= 1 - 1e-6  # what float32 adds to a round number
+    power = math.floor(math.log10(value))
+    digits = next(digit for digit in (1, 2, 5, 10) if value <= digit * 10.0**power)
+    return float(f"{digits}e{power}")
+
+
 def meaning(name: str, of: Explanation) -> Meaning:
     """What the map of this name shows."""
     lo, hi = of.values
@@ -149,7 +158,7 @@ def meaning(name: str, of: Explanation) -> Meaning:
             f"Standard deviation of the fused picture over {len(of.seeds)} seeds: what the noise decides,"
             " not the sources.",
             f"values of the fused picture, {lo:.7g} to {hi:.7g}",
-            SPREAD * abs(hi - lo),
+            _rounded_up(max(float(of.spread.max()), LEAST * abs(hi - lo))),
         )
     if name == "unsupported":
         return Meaning(
