@@ -1,4 +1,4 @@
-"""What benchmarks/explain.py finds of unsupported structure: fused phantoms, tolerances fitted, structures planted.
+"""Unsupported structure, for benchmarks/explain.py: its tolerances fitted, structures planted and looked for.
 
 A look's tolerance t = Σ w_i x_i of its terms x_i is a conditional quantile of its excess e over pixels where
 nothing was planted, so w minimises the pinball loss of quantile regression (Koenker & Bassett, 1978),
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import minimize
@@ -80,7 +81,7 @@ def fit(pictures: Iterable[Fused], *, pixels: int = 2000, seed: int = 0) -> dict
     for picture in pictures:
         f, a, b = (x.astype(np.float64) for x in (picture.f, picture.a, picture.b))
         at = rng.choice(np.flatnonzero(picture.inside), pixels)
-        of = terms(a, b)
+        of = terms(f, a, b)
         for name, excess in excesses(f, a, b).items():
             rows = np.stack([excess, of["grain"][1], *of[name]]).reshape(2 + len(of[name]), -1)
             found.setdefault(name, []).append(rows[:, at])
@@ -156,8 +157,9 @@ def plant(
         sign = np.where(x * np.cos(angle) + y * np.sin(angle) >= 0, 1, -1)
     else:
         cell = rng.integers(1, 3)
-        phases = (rows // cell + columns // cell, rows // cell, columns // cell, rng.integers(2, size=where.shape))
-        sign = 1 - 2 * (phases[rng.integers(len(phases))] % 2)
+        grain = rng.integers(2, size=where.shape)
+        patterns = (rows // cell + columns // cell, rows // cell, columns // cell, grain)
+        sign = 1 - 2 * (patterns[rng.integers(len(patterns))] % 2)
     towards = 1 if picture.f[where].mean() < 0.5 else -1  # where there is room
     return np.clip(picture.f + np.float32(towards * contrast) * sign * where, 0, 1).astype(np.float32), where
 
@@ -171,19 +173,21 @@ def print_planted(found: Sequence[Structure]) -> None:
 
 def groups(found: Sequence[Structure]) -> dict[str, list[Structure]]:
     """All, then by contrast, area and kind; what is empty left out."""
-    of: dict[str, list[Structure]] = {"all": list(found)}
-    for low, high in zip(CONTRASTS, CONTRASTS[1:], strict=False):
-        name = f"contrast {100 * low:.0f} to {100 * high:.0f} %"
-        of[name] = [one for one in found if low <= one.contrast < high or one.contrast == high == CONTRASTS[-1]]
-    for low, high in zip(AREAS, AREAS[1:], strict=False):
-        of[f"{low} to {high} pixels"] = [one for one in found if low <= one.area < high + (high == AREAS[-1])]
+    of = {"all": list(found)}
+    for low, high in pairwise(CONTRASTS):
+        of[f"contrast {100 * low:.0f} to {100 * high:.0f} %"] = [x for x in found if low <= x.contrast < high]
+    for low, high in pairwise(AREAS):
+        last = high == AREAS[-1]
+        of[f"{low} to {high} pixels"] = [x for x in found if low <= x.area < high + last]
     for kind in KINDS:
-        of[kind] = [one for one in found if one.kind == kind]
+        of[kind] = [x for x in found if x.kind == kind]
     return {name: some for name, some in of.items() if some}
 
 
 def print_untouched(pictures: Sequence[Fused]) -> None:
-    print("| untouched | pictures | flagged, mean | worst picture | span | edges | grain |\n|---|" + 6 * "---:|")
+    print(
+        "| untouched | pictures | flagged, mean | worst picture | span | edges | grain |\n|---|" + 6 * "---:|"
+    )
     for name in (*dict.fromkeys(picture.name for picture in pictures), "all"):
         rows = []
         for picture in pictures:

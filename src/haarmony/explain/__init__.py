@@ -75,6 +75,7 @@ class _Slice:
 
     f: np.ndarray
     functional: np.ndarray
+    other: np.ndarray
     spread: np.ndarray
     unsupported: np.ndarray
     share_a: np.ndarray
@@ -116,8 +117,8 @@ class Looking:
         score, inside = unsupported(f, x, y), (x > 0) | (y > 0)
         share_a, share_b = shares(f, darker[0], darker[1], inside & (score < FLAGGED))
         spread = np.std(np.concatenate([f[None], others]), axis=0, ddof=1)
-        functional = x if self._misplaced(a, b, coloured) else y
-        self._slices.append(_Slice(f, functional, spread, score, share_a, share_b, inside))
+        functional, other = (x, y) if self._misplaced(a, b, coloured) else (y, x)
+        self._slices.append(_Slice(f, functional, other, spread, score, share_a, share_b, inside))
         return fused
 
     def explanation(self, fused: Any, a: Any, b: Any, *, plane: str) -> Explanation:
@@ -145,7 +146,9 @@ class Looking:
             inside=whole("inside"),
             values=values,
             seeds=tuple(self._seeds),
-            function=function_of([one.f for one in self._slices], [one.functional for one in self._slices]),
+            function=function_of(
+                *([getattr(one, of) for one in self._slices] for of in ("f", "functional", "other"))
+            ),
             alignment=alignment_of(a, b),
         )
 

@@ -7,20 +7,23 @@ a fused picture may do where the sources look as they do around a pixel. The sco
                                                                           / 0.016
     edges    how far ∇f lies outside the triangle of 0, ∇a and ∇b: an edge stronger than both sources'
              edges there, or of another direction (∇: Sobel's, after a Gaussian of 1 pixel)
-                                                                          / (0.0004 + 0.23 m + 0.082 d)
+                                                                          / (0.0009 + 0.22 m + 0.52 d)
     grain    |D f| − max(|D a|, |D b|), where positive: texture finer than either source's, D the mixed
              second difference (1 −2 1)ᵀ (1 −2 1) / 16
-                                                                          / (0.0026 + 0.028 s + 0.033 m)
+                                                                          / (0.0024 + 0.027 s + 0.044 m)
 
-with s the sum and m the smaller one of both sources' standard deviations over 5×5 pixels, and d = |a − b|,
-after that Gaussian. Why edges need m and d: the gradient of a mixture f = w a + (1 − w) b is
+with s the sum and m the smaller one of both sources' standard deviations over 5×5 pixels: where both show
+structure the picture has to choose, so more is allowed. Edges need d, since the gradient of a local mixture
+f = w a + (1 − w) b, with a logistic weight w = 1 / (1 + exp(−u)), is
 
-    ∇f = w ∇a + (1 − w) ∇b + (a − b) ∇w,
+    ∇f = w ∇a + (1 − w) ∇b + w (1 − w) (a − b) ∇u:
 
-inside the triangle but for the last term, which is at most d where w may change by |∇w| a pixel; and where
-both sources show structure the picture has to choose, so more is allowed. The tolerances are fitted to what
-the model `medical` makes of phantoms, by `python benchmarks/explain.py --fit` (docs/explain.md has what is
-found).
+inside the triangle but for the last, of size d |∇u|, where the picture passes from one source to the other:
+
+    d = w (1 − w) |a − b| = |f − a| |f − b| / (|f − a| + |f − b|),        after that Gaussian,
+
+which is 0 where f shows one source alone. The tolerances are fitted to what the model `medical` makes of
+phantoms, by `python benchmarks/explain.py --fit` (docs/explain.md has what is found).
 """
 
 from __future__ import annotations
@@ -35,8 +38,8 @@ from haarmony.support import span
 FLAGGED = 1.0
 """The score from which a pixel counts as unsupported."""
 SPAN = (0.016,)
-EDGES = 0.0004, 0.23, 0.082
-GRAIN = 0.0026, 0.028, 0.033
+EDGES = 0.0009, 0.22, 0.52
+GRAIN = 0.0024, 0.027, 0.044
 SIDE = 5
 """Side in pixels of the windows that structure is measured over."""
 SIGMA = 1.0
@@ -69,12 +72,12 @@ def looks(
     if not f.shape == a.shape == b.shape:
         raise ValueError(f"pictures of different sizes: {f.shape} fused, sources {a.shape} and {b.shape}")
     f, a, b = (x.astype(np.float64) for x in (f, a, b))
-    found, allowed = excesses(f, a, b), terms(a, b)
-    tolerances = {"span": SPAN, "edges": EDGES, "grain": GRAIN}
-    return {
-        name: (found[name] / sum(w * x for w, x in zip(weights, allowed[name], strict=True))).astype(np.float32)
-        for name, weights in tolerances.items()
+    found, allowed = excesses(f, a, b), terms(f, a, b)
+    weights = {"span": SPAN, "edges": EDGES, "grain": GRAIN}
+    tolerances = {
+        name: sum(w * x for w, x in zip(weights[name], of, strict=True)) for name, of in allowed.items()
     }
+    return {name: (found[name] / tolerance).astype(np.float32) for name, tolerance in tolerances.items()}
 
 
 def excesses(f: Any, a: Any, b: Any) -> dict[str, Any]:
@@ -88,10 +91,12 @@ def excesses(f: Any, a: Any, b: Any) -> dict[str, Any]:
     }
 
 
-def terms(a: Any, b: Any) -> dict[str, tuple[Any, ...]]:
+def terms(f: Any, a: Any, b: Any) -> dict[str, tuple[Any, ...]]:
     """What each look's tolerance is a sum of, with the weights `SPAN`, `EDGES` and `GRAIN`."""
     one, sigma_a, sigma_b = np.ones_like(a), _deviation(a), _deviation(b)
-    s, m, d = sigma_a + sigma_b, np.minimum(sigma_a, sigma_b), np.abs(_smooth(a - b))
+    s, m = sigma_a + sigma_b, np.minimum(sigma_a, sigma_b)
+    to_a, to_b = (np.abs(_smooth(f - x)) for x in (a, b))
+    d = to_a * to_b / np.maximum(to_a + to_b, 1e-9)
     return {"span": (one,), "edges": (one, m, d), "grain": (one, s, m)}
 
 
