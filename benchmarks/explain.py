@@ -53,6 +53,8 @@ def main() -> None:
     for name in ("number", "most", "heads"):
         if getattr(options, name) < 1:
             parser.error(f"argument --{name}: {getattr(options, name)} is not above 0")
+    if options.data is not None:
+        (options.data / "splits.json").stat()
     parts = [part for part in PARTS if getattr(options, part)] or [*PARTS]
     fuser = Fuser("medical")
     if options.figures is not None:

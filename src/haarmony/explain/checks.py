@@ -98,7 +98,7 @@ def function_of(
         other: The other source's.
     """
     f, b = (np.concatenate(x, axis=1) for x in (fused, functional))
-    least = UPTAKE * b.max()
+    least = UPTAKE * float(b.max())
     there = b > least
     if not there.any() or np.ptp(b[there]) == 0 or np.ptp(f[there]) == 0:
         return Function(None, None)
