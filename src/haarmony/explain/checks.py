@@ -30,7 +30,7 @@ VARIED = 0.04
 """Standard deviation, in full scale, that the uptake in a patch must have: in a flat one noise decides."""
 WEAK = 0.3
 """Function below which a warning says that the picture hardly follows the uptake."""
-REVERSED = -0.3
+REVERSED = -0.4
 """Function of a patch below which a warning says that it shows the uptake reversed."""
 MANY = 0.05
 """Part of a picture that may be unsupported without a warning."""
