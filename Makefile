@@ -10,7 +10,7 @@ demo: $(VENV)/.base
 	$(BIN)/haarmony demo -o demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -97,6 +97,7 @@ def test_every_pair_has_its_row(tmp_path):
         "values_b": "0,255",
         **dict.fromkeys(("card_sha256", "engine", "steps", "seed", "colour", "plane", "slices"), ""),
         **dict.fromkeys(("range_a", "range_b", "tile", "alignment", "transform_sha256", "error"), ""),
+        "explanation_sha256": "",
     }
     failed, skipped = found["p2"], found["p3"]
     assert (failed["result"], failed["out_sha256"]) == ("failed", "")

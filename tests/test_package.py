@@ -30,7 +30,7 @@ LAYERS = (
     {"diffusion", "metrics"},
     {"weights", "nets"},
     {"engine", "engine_torch"},
-    {"volumes", "transform", "register", "fuser", "jobs", "series"},
+    {"volumes", "transform", "register", "explain", "fusing_path", "fuser", "jobs", "series"},
     {"generator"},
     {"compare"},
     {"prior"},
@@ -69,7 +69,17 @@ COMMANDS = {
     ],
     "export": ["--help", "--out", "-o", "CHECKPOINT"],
     "fuse": [
-        *("--colour", "--engine", "--format", "--help", "--keep-identity", "--model", "--out", "--overwrite"),
+        *(
+            "--colour",
+            "--engine",
+            "--explain",
+            "--format",
+            "--help",
+            "--keep-identity",
+            "--model",
+            "--out",
+            "--overwrite",
+        ),
         *(
             "--plane",
             "--quiet",
@@ -78,6 +88,7 @@ COMMANDS = {
             "--ray",
             "--register",
             "--seed",
+            "--seeds",
             "--series-a",
             "--series-b",
         ),
@@ -146,7 +157,7 @@ def test_parts_do_not_import_each_other_in_a_circle():
     TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("name", ["fuser.py", "generator.py"])
+@pytest.mark.parametrize("name", ["fuser.py", "fusing_path.py", "generator.py"])
 def test_what_serves_knows_no_network(name):
     assert not parts_imported(SRC / name) & {"nets", "prior", "training"}
 

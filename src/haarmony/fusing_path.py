@@ -88,7 +88,7 @@ def luma_tiles(
     tiling = Tiling.plan(shape, tile, factor=codec.factor, grid=config.grid, border=config.border)
     parts, total = tiling.tiles(), config.steps if steps is None else steps
     noise = Noise(seed, codec.channels, tiling.size, once=len(parts) == 1)
-    shown = np.zeros(shape if callback and len(parts) > 1 else (0, 0), dtype=np.float32)
+    shown = np.zeros(shape if callback and len(parts) > 1 else (0, 0), dtype=np.float16)
     for number, part in enumerate(parts):
         draw = partial(_draw, [noise], part, 1)
         estimates = _sample_luma(engine, config, codec, part.cut(a), part.cut(b), draw, steps=total)
@@ -248,7 +248,7 @@ def colour_tiles(
     tiling = Tiling.plan(shape, tile, factor=codec.factor, grid=config.grid)
     channels, parts = [*np.moveaxis(visible, 2, 0), infrared], tiling.tiles()
     noise = Noise(seed, 4 * codec.channels, tiling.size, once=len(parts) == 1, keep=len(engine.steps) == 1)
-    shown = np.zeros(shape if callback else (0, 0), dtype=np.float32)
+    shown = np.zeros(shape if callback else (0, 0), dtype=np.float32 if len(parts) == 1 else np.float16)
     for number, part in enumerate(parts, 1):
         x_0 = encode_channels(codec, to_latent(_cut(part, channels)))
         # The denoiser sees far, but the head hardly beyond the tile: of its hundreds of channels no more.

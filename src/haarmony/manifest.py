@@ -87,6 +87,8 @@ class Entry(Line):
     alignment: str = ""
     transform_sha256: str = ""
     """Of the file beside `out` that holds the transform which was applied; "" where none was."""
+    explanation_sha256: str = ""
+    """Of the explain.json that was made with `out`; "" where none was."""
     seconds: float = 0.0
     result: Literal["fused", "skipped", "failed"]
     """"fused": the file was made of these sources, in this run or a former one; "skipped": another stands
@@ -134,6 +136,10 @@ class Manifest:
         """Whether a transform of this digest is one that a run saved beside the output of this name."""
         return (out, transform_sha256) in self._transforms
 
+    def explained(self, stem: str, explanation_sha256: str) -> bool:
+        """Whether an explain.json of this digest is one that a run made of this pair."""
+        return (stem, explanation_sha256) in self._explanations
+
     def add(self, entry: Entry) -> None:
         """Record what is about to be put in place, or has failed, so that a power cut does not undo it.
 
@@ -150,6 +156,8 @@ class Manifest:
             self._made[entry.stem, entry.out_sha256] = entry
             if entry.transform_sha256:
                 self._transforms.add((entry.out, entry.transform_sha256))
+            if entry.explanation_sha256:
+                self._explanations.add((entry.stem, entry.explanation_sha256))
 
     def __enter__(self) -> Manifest:
         for path in (self._journal.path, self._table):
@@ -160,6 +168,7 @@ class Manifest:
         self._journal.__enter__()
         self._made: dict[tuple[str, str], Entry] = {}
         self._transforms: set[tuple[str, str | None]] = set()
+        self._explanations: set[tuple[str, str]] = set()
         self._rows: dict[str, Entry] = {}
         for entry in self._journal.read():
             self.show(entry)

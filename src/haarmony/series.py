@@ -6,13 +6,14 @@ and what it says of its sources. An output file says nothing of the patient; a s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from haarmony.io import Picture, Volume, check_target, read
 from haarmony.io.dicom import Series, find_series, is_dicom, window_range
 from haarmony.io.dicom_writer import check_folder, write_dicom
-from haarmony.jobs import SUFFIXES, Fused, Fusing, Range, fitting, transform_of
+from haarmony.jobs import SUFFIXES, Fused, Fusing, Range, explaining, fitting, transform_of
 from haarmony.jobs.fusing import behind
 from haarmony.jobs.placing import is_former, left_beside
 
@@ -53,6 +54,7 @@ def fuse_series(
     as_dicom: bool = False,
     keep_identity: bool = False,
     overwrite: bool = False,
+    explain: Path | None = None,
 ) -> Fused:
     """Read two sources, fuse them and write the result, whole or not at all.
 
@@ -66,7 +68,9 @@ def fuse_series(
             `haarmony.io.dicom.read_dicom`.
         as_dicom: Write a derived series.
         keep_identity: Its patient and study are those of the first DICOM source.
-        overwrite: Replace `out`.
+        overwrite: Replace `out`, and a former explanation.
+        explain: The folder for an explanation, with a `fuse` that explains. Sources that are DICOM are not
+            named in it: their names may be a patient's.
 
     Raises:
         ValueError: A source cannot be read, an option is of no use, or the two cannot be fused.
@@ -100,39 +104,66 @@ def fuse_series(
             if not as_dicom:
                 fuse.check_fit(out, volumes[0])
             moved, transform, note, problem = fuse.align(volumes[0], volumes[1])
-            fused = fuse(volumes[0], moved)
+            names = [None if source else path.name for path, source in zip((a, b), found, strict=True)]
+            explanation = fuse.explain(volumes[0], moved, sources=(names[0], names[1]))
+            fused = fuse(volumes[0], moved) if explanation is None else explanation.fused
         except ValueError as error:
             raise ValueError(f"{a} with {b}: {error}") from error
     except MemoryError:
         raise ValueError(f"{a} with {b}: not enough memory for their size") from None
     told = ((a, volumes[0]), (b, volumes[1]), (out, fused))
     notes = [f"{path}: {note}" for path, volume in told for note in volume.notes]
+    result = fused if as_dicom else fitting(out, fused)
     done = Fused(
-        fused if as_dicom else fitting(out, fused),
+        result,
         (*notes, *behind(b, note)),
         (volumes[0].value_range, volumes[1].value_range),
         transform,
-        behind(b, problem),
+        explaining.problems(b, problem, out, explanation),
+        explaining.fitted(explanation, result),
     )
-    if not as_dicom:
-        return done.write(out, overwrite=overwrite)
-    second, described = found[1], fuse.described()
-    if transform is not None:
-        described += f", second source moved {transform.described()}"
-        second = second and replace(second, affine=moved.affine)
+    with explaining.placing(explain, explaining.encoded(done.explanation), overwrite=overwrite):
+        if not as_dicom:
+            return done.write(out, overwrite=overwrite)
+        second = found[1]
+        if transform is not None and second is not None:
+            second = replace(second, affine=moved.affine)
+        return _write_series(
+            done,
+            out,
+            [found[0], second],
+            description=fuse.described(),
+            keep_identity=keep_identity,
+            overwrite=overwrite,
+        )
+
+
+def _write_series(
+    done: Fused,
+    out: Path,
+    references: Sequence[Series | None],
+    *,
+    description: str,
+    keep_identity: bool,
+    overwrite: bool,
+) -> Fused:
+    """`Fused.write`, as a derived series."""
+    if done.transform is not None:
+        description += f", second source moved {done.transform.described()}"
     if overwrite and is_former(transform_of(out), out):
         transform_of(out).unlink()  # first, so that it never stands beside a series that it is not of
+    assert isinstance(done.result, Volume)
     write_dicom(
         out,
-        fused,
-        references=[found[0], second],
-        description=described,
+        done.result,
+        references=references,
+        description=description,
         keep_identity=keep_identity,
         overwrite=overwrite,
     )
-    if transform is None:
+    if done.transform is None:
         return replace(done, notes=(*done.notes, *left_beside(out)))
-    transform.save(transform_of(out))
+    done.transform.save(transform_of(out))
     return done
 
 

@@ -44,8 +44,8 @@ def span(
 
 def project(
     f: Float[Any, "*b h w"],
-    a: Float[Any, "*b h w"],
-    b: Float[Any, "*b h w"],
+    a: Float[Any, "*#b h w"],
+    b: Float[Any, "*#b h w"],
     *,
     margin: float,
     diagonal: bool = False,
@@ -54,7 +54,7 @@ def project(
 
     Args:
         f: Fused luma, any floats; NumPy or torch.
-        a: First source, float in [0, 1], the same shape.
+        a: First source, float in [0, 1], the same shape, or one for a batch of fused pictures.
         b: Second source, likewise.
         margin: How far `f` may leave the span, in full scale (0.01: 1 % of it).
         diagonal: Hold the finest diagonal detail, too, before the span.

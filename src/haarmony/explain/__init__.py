@@ -1,18 +1,24 @@
-"""Where a fused picture can be believed: maps beside it, figures of it, and warnings in plain words.
+r"""Where a fused picture can be believed: maps beside it, figures of it, and warnings in plain words.
 
     spread         s = √( Σ_k (f_k − f̄)² / (K − 1) ) over K seeds: what the noise decides, not the sources
     unsupported    what the picture shows that neither source does (`haarmony.explain.unsupported`)
     share          how much each pixel draws on either source (`haarmony.explain.share`)
     checks         does the function still show, is the pair aligned (`haarmony.explain.checks`)
 
-`Fuser.explain` makes an `Explanation`; `haarmony.explain.files` writes it into a folder. docs/explain.md says
-how far each can be trusted, measured on phantoms, whose truth is known.
+`Fuser.explain` makes an `Explanation`, whose `save` writes it into a folder (`haarmony.explain.files`)::
+
+    explanation = Fuser("medical").explain(read("mri.png"), read("pet.png"))
+    print(*explanation.warnings, sep="\n")
+    explanation.save("why")
+
+docs/explain.md says how far each can be trusted, measured on phantoms, whose truth is known.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +29,7 @@ from haarmony.explain.checks import Alignment, Function, alignment_of, function_
 from haarmony.explain.share import darkened, shares
 from haarmony.explain.unsupported import FLAGGED, unsupported
 from haarmony.io import Picture, Volume, to_unit
+from haarmony.manifest import Settings
 from haarmony.tiling import Piece, assembled
 
 SEEDS = 8
@@ -45,6 +52,9 @@ class Explanation:
         seeds: The seeds that `spread` is over; the first is the fused picture's.
         function: How well the fused picture keeps the order of the second source's uptake.
         alignment: Where the second source seems to lie.
+        plane: The plane that a volume's slices were fused in; "" for a picture.
+        settings: What made it, where that is known.
+        sources: The names of both sources' files, where they have one that may be told.
     """
 
     fused: Any
@@ -57,6 +67,9 @@ class Explanation:
     seeds: tuple[int, ...]
     function: Function
     alignment: Alignment | None
+    plane: str = ""
+    settings: Settings | None = None
+    sources: tuple[str | None, str | None] = (None, None)
 
     @property
     def flagged(self) -> float:
@@ -67,6 +80,43 @@ class Explanation:
     def warnings(self) -> tuple[str, ...]:
         """What a reader should know before believing the picture, one plain sentence each."""
         return warnings_of(self.function, self.alignment, self.flagged)
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write maps, overlays and figures into a folder, whole or not at all (`haarmony.explain.files`).
+
+        Args:
+            folder: To be made; its parent exists.
+            overwrite: Replace a folder that holds nothing but a former explanation.
+
+        Raises:
+            ValueError: A volume that NIfTI cannot hold.
+            OSError: The folder is there and may not be replaced, or cannot be written.
+        """
+        from haarmony.explain.files import save
+
+        save(self, folder, overwrite=overwrite)
+
+    def as_picture(self) -> Explanation:
+        """That of a volume of one slice as one of this slice, upright."""
+
+        def cut(voxels: np.ndarray) -> np.ndarray:
+            upright = volumes.upright(voxels, self.fused.affine, volumes.plane_of(self.fused))
+            return np.ascontiguousarray(upright[:, :, 0])
+
+        function = self.function
+        if function.worst is not None:
+            function = replace(function, worst=replace(function.worst, slice=None))
+        return replace(
+            self,
+            fused=volumes.as_picture(self.fused),
+            spread=cut(self.spread),
+            unsupported=cut(self.unsupported),
+            share_a=cut(self.share_a),
+            share_b=cut(self.share_b),
+            inside=cut(self.inside),
+            function=function,
+            plane="",
+        )
 
 
 @dataclass(frozen=True)
@@ -121,11 +171,17 @@ class Looking:
         self._slices.append(_Slice(f, functional, other, spread, score, share_a, share_b, inside))
         return fused
 
-    def explanation(self, fused: Any, a: Any, b: Any, *, plane: str) -> Explanation:
+    def explanation(self, fused: Any, a: Any, b: Any, *, plane: str, settings: Settings) -> Explanation:
         """What was seen of `fused`, which was made of `a` and `b`, volumes in slices along `plane`."""
         values = _values(fused)
         if isinstance(fused, Volume):
             plane = volumes.plane_of(a, plane)
+        function = function_of(
+            *([getattr(one, of) for one in self._slices] for of in ("f", "functional", "other"))
+        )
+        if isinstance(fused, Volume) and function.worst is not None and function.worst.slice is not None:
+            stored = volumes.stored_at(fused, plane)[function.worst.slice]
+            function = replace(function, worst=replace(function.worst, slice=stored))
 
         def whole(name: str) -> np.ndarray:
             layers = [getattr(one, name) for one in self._slices]
@@ -139,17 +195,17 @@ class Looking:
 
         return Explanation(
             fused=fused,
-            spread=whole("spread") * np.float32(values[1] - values[0]),
+            spread=whole("spread") * np.float32(abs(values[1] - values[0])),  # white may be the lesser
             unsupported=whole("unsupported"),
             share_a=whole("share_a"),
             share_b=whole("share_b"),
             inside=whole("inside"),
             values=values,
             seeds=tuple(self._seeds),
-            function=function_of(
-                *([getattr(one, of) for one in self._slices] for of in ("f", "functional", "other"))
-            ),
+            function=function,
             alignment=alignment_of(a, b),
+            plane=plane if isinstance(fused, Volume) else "",
+            settings=settings,
         )
 
 

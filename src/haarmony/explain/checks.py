@@ -41,7 +41,7 @@ class Patch:
     """A square of a picture, or of a slice of a volume.
 
     Attributes:
-        slice: The slice's number among those fused, None for a picture.
+        slice: The slice's place in the fused volume, as stored and counted from 0; None for a picture.
         row: Its first row, of the slice upright.
         column: Its first column.
         side: Its side in pixels.

@@ -3,6 +3,7 @@
     pairing    which files make a pair, and what cannot work
     fusing     one pair: read, aligned, fused; `Fusing`, what all pairs of a run share
     placing    an output and its transform put in their places, in step
+    explaining explanations beside the results
     folder     folder runs: what is to be done, by whom, and what became of it
 
 A job is a pair of source files and the file it makes. It is done without a look at the other jobs, so an
@@ -10,6 +11,7 @@ output's bytes depend on its own sources, model, steps and seed alone; a job tha
 it was and stops no other.
 """
 
+from haarmony.jobs import explaining
 from haarmony.jobs.folder import PER_WORKER, Outcome, remove_leftovers, run
 from haarmony.jobs.fusing import Fuse, Fused, Fusing, Range, Ranges, fitting, fuse_file, fuse_pair
 from haarmony.jobs.pairing import SUFFIXES, Pair, Pairs, by_stem, check, pairs
@@ -28,6 +30,7 @@ __all__ = [
     "Ranges",
     "by_stem",
     "check",
+    "explaining",
     "fitting",
     "fuse_file",
     "fuse_pair",
