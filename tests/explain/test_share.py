@@ -5,6 +5,7 @@ import pytest
 
 from haarmony.explain import Looking
 from haarmony.explain.share import DELTA, LEAST, darkened, shares
+from haarmony.manifest import Settings
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_looking_at_a_rule_recovers_its_weight(pair, w):
 
     look = Looking(rule, several, lambda a, b, coloured: False, seeds=range(4))
     np.testing.assert_allclose(look(a, b), fused, atol=1e-6)
-    seen = look.explanation(fused, a, b, plane="auto")
+    seen = look.explanation(fused, a, b, plane="auto", settings=Settings(model="mean"))
     np.testing.assert_allclose(seen.share_a[9:], w, atol=0.01)
     np.testing.assert_allclose(seen.share_b[9:], 1 - w, atol=0.01)
     assert seen.spread.max() < 1e-6
@@ -100,5 +101,5 @@ def test_the_spread_is_over_the_seeds(pair):
 
     look = Looking(rule, several, lambda a, b, coloured: False, seeds=(7, 8, 9))
     look(a, b)
-    seen = look.explanation(a, a, b, plane="auto")
+    seen = look.explanation(a, a, b, plane="auto", settings=Settings(model="mean"))
     np.testing.assert_allclose(seen.spread, 0.01, rtol=1e-3)  # standard deviation of 0.07, 0.08, 0.09
