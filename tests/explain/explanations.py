@@ -32,7 +32,7 @@ def of_arrays(shape: tuple[int, ...] = (48, 40), *, seed: int = 0) -> Explanatio
     return Explanation(
         fused=fused,
         spread=np.where(inside, rng.exponential(0.03 * (hi - lo), shape), 0).astype(np.float32),
-        unsupported=np.where(inside, rng.exponential(0.3, shape) ** 2, 0).astype(np.float32),
+        unsupported=np.where(inside, rng.exponential(0.4, shape) ** 2, 0).astype(np.float32),
         share_a=share_a,
         share_b=np.where(told, 1 - share_a, 0).astype(np.float32),
         inside=inside,

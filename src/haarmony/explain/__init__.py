@@ -125,6 +125,7 @@ class _Slice:
 
     f: np.ndarray
     functional: np.ndarray
+    other: np.ndarray
     spread: np.ndarray
     unsupported: np.ndarray
     share_a: np.ndarray
@@ -166,8 +167,8 @@ class Looking:
         score, inside = unsupported(f, x, y), (x > 0) | (y > 0)
         share_a, share_b = shares(f, darker[0], darker[1], inside & (score < FLAGGED))
         spread = np.std(np.concatenate([f[None], others]), axis=0, ddof=1)
-        functional = x if self._misplaced(a, b, coloured) else y
-        self._slices.append(_Slice(f, functional, spread, score, share_a, share_b, inside))
+        functional, other = (x, y) if self._misplaced(a, b, coloured) else (y, x)
+        self._slices.append(_Slice(f, functional, other, spread, score, share_a, share_b, inside))
         return fused
 
     def explanation(self, fused: Any, a: Any, b: Any, *, plane: str, settings: Settings) -> Explanation:
@@ -175,7 +176,9 @@ class Looking:
         values = _values(fused)
         if isinstance(fused, Volume):
             plane = volumes.plane_of(a, plane)
-        function = function_of([one.f for one in self._slices], [one.functional for one in self._slices])
+        function = function_of(
+            *([getattr(one, of) for one in self._slices] for of in ("f", "functional", "other"))
+        )
         if isinstance(fused, Volume) and function.worst is not None and function.worst.slice is not None:
             stored = volumes.stored_at(fused, plane)[function.worst.slice]
             function = replace(function, worst=replace(function.worst, slice=stored))
