@@ -73,7 +73,7 @@ def of_pictures(options: argparse.Namespace) -> None:
             shift = length * np.array([np.cos(towards), np.sin(towards)])
             moved_by = register.turned(centre, rng.uniform(-options.turn, options.turn), shift)
             by = register.Transform(moved_by, centre, "rigid", 1.0, 1.0)
-            moved = register.apply(b, by)
+            moved = register.apply(replace(b, pixels=to_unit(b.pixels)), by)
             unmoved, found = (register.find(a, x, options.kind).matrix for x in (b, moved))
             inside = np.argwhere(to_luma(to_unit(a.pixels)) > 0.05)[::7]
             rows.append(

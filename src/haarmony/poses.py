@@ -52,7 +52,9 @@ def climb(a: Volume, b: Volume, kind: str) -> tuple[np.ndarray, float, float]:
     for volume in (a, b):
         if min(volume.shape) < LEAST:
             shape = " × ".join(map(str, volume.shape))
-            raise ValueError(f"volumes of {shape} voxels cannot be registered; at least {LEAST} are needed")
+            raise ValueError(
+                f"a volume of {shape} voxels cannot be registered; it takes {LEAST} along each axis at least"
+            )
     pose = np.zeros(6)
     for k, (sigma, count, least) in enumerate(LEVELS):
         level = _Level(a, b, sigma, count)

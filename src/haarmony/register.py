@@ -87,10 +87,12 @@ def align(
     if how not in KINDS:
         raise ValueError(f"unknown registration {how!r}; it is one of {', '.join(KINDS)}")
     if transform is not None:
-        return apply(b, transform), transform, f"moved {transform.described()}, as saved"
+        return apply(b, transform), transform, f"moved {transform.moved()}, as saved"
     seen = look(a, b) if how in ("none", "auto") else None
     if how == "none" and seen is not None:
-        return b, None, f"the pair seems misaligned, {seen.described()}; --register rigid aligns it"
+        where = " in the slice looked at" if isinstance(a, Volume) else ""
+        said = f"the pair seems misaligned{where}, {seen.described()}"
+        return b, None, f"{said}; --register rigid aligns it"
     if how == "none" or (how == "auto" and seen is None):
         return b, None, "seems aligned, so it stays" if how == "auto" else ""
     found = find(a, b, "affine" if how == "affine" else "rigid")
