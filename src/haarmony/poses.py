@@ -25,7 +25,8 @@ LEVELS = ((1 / 60, 10_000, 1e-4), (1 / 120, 20_000, 1e-4), (0.0, 40_000, 1e-5))
 """σ of each level, in longest sides (4 and 2 mm of a head), how many points it has, and the share of NMI that
 ends its climb."""
 STARTS = (-0.09, -0.045, 0.0, 0.045, 0.09)
-"""Shifts along each axis of the frame that are tried first, in longest sides (10 and 20 mm of a head)."""
+"""Shifts along each axis of the frame that are tried first, in longest sides (10 and 20 mm of a head): from
+how both lie, and from where their centres meet."""
 BINS = 32
 """Grey levels of the joint histogram."""
 LEAST = 4
@@ -60,9 +61,9 @@ def climb(a: Volume, b: Volume, kind: str) -> tuple[np.ndarray, float, float]:
         level = _Level(a, b, sigma, count)
         starts = [pose]
         if k == 0:
-            side = level.side
-            shifts = [np.array([*shift, 0, 0, 0]) * side for shift in product(STARTS, repeat=3)]
-            starts.append(max(shifts, key=level.nmi))
+            around = [level.side * np.array(shift) for shift in product(STARTS, repeat=3)]
+            shifts = [apart + shift for apart in (np.zeros(3), level.apart) for shift in around]
+            starts.append(max((np.append(shift, np.zeros(3)) for shift in shifts), key=level.nmi))
         pose = max((_powell(level, start, least) for start in starts), key=level.nmi)
     if kind == "affine":
         pose = _powell(level, np.append(pose, np.zeros(6)), least)
@@ -91,7 +92,10 @@ class _Level:
         to_mm, shape = volumes.to_mm(a), np.array(a.shape)
         spacing = np.linalg.norm(to_mm[:3, :3], axis=0)
         self.side = float((spacing * shape).max())
-        self.centre = to_mm[:3, :3] @ ((shape - 1) / 2) + to_mm[:3, 3]
+        self.centre, other = (
+            (volumes.to_mm(volume) @ [*((np.array(volume.shape) - 1) / 2), 1])[:3] for volume in (a, b)
+        )
+        self.apart = other - self.centre
         x, to_mm = _smooth(a, sigma * self.side)
         y, from_mm = _smooth(b, sigma * self.side)
         golden = 1.2207440846057596  # x⁴ = x + 1
