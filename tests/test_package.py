@@ -30,7 +30,7 @@ LAYERS = (
     {"diffusion", "metrics"},
     {"weights", "nets"},
     {"engine", "engine_torch"},
-    {"volumes", "transform", "register", "explain", "fusing_path", "fuser", "jobs", "series"},
+    {"volumes", "transform", "poses", "register", "explain", "fusing_path", "fuser", "jobs", "series"},
     {"generator"},
     {"compare"},
     {"prior"},

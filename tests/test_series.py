@@ -93,7 +93,7 @@ def test_folders_that_both_hold_pictures_pair_up_unless_both_hold_dicom(here):
         (["ct", "mr", "-o", "out", "--format", "dicom", "--window", "liver"], "no window 'liver'"),
         (
             ["mr", "mr", "-o", "out", "--format", "dicom", "--window", "brain"],
-            "neither mr nor mr is a DICOM CT",
+            "neither mr (series 2) nor mr (series 2) is a DICOM CT",
         ),
         (["ct", "mr", "-o", "out", "--format", "dicom", "--series-a", "7"], "no series '7' in it"),
         (["ct", "mr", "-o", "ct", "--format", "dicom", "--overwrite"], "ct: is or holds a source"),
@@ -105,6 +105,9 @@ def test_folders_that_both_hold_pictures_pair_up_unless_both_hold_dicom(here):
         (["ct", "a.png", "-o", "out", "--format", "dicom", "--series-b", "1"], "a.png: is no DICOM"),
         (["ct", "mr", "-o", "out.png", "--keep-identity"], "only a DICOM series keeps identity"),
         (["ct", "mr", "-o", "both", "--format", "dicom"], "both: exists already"),
+        (["ct", "mr", "-o", "new"], "new: is no file's name; add --format dicom for a series, or end it in"),
+        (["ct", "mr", "-o", "both"], "both: is no file's name; add --format dicom"),
+        (["ct", "mr", "-o", "a.png", "--slices", "0:1"], "a.png: exists already; --overwrite replaces it"),
         (["a.png", "a.png", "-o", "out.png", "--window", "brain"], "no source is DICOM"),
         (["a.png", "a.png", "-o", "out", "--format", "dicom"], "no source is DICOM"),
     ],

@@ -92,7 +92,8 @@ class Entry(Line):
     seconds: float = 0.0
     result: Literal["fused", "skipped", "failed"]
     """"fused": the file was made of these sources, in this run or a former one; "skipped": another stands
-    there, of which nothing is known."""
+    there, of which nothing is known; "failed": none was made, and where `out_sha256` is not empty a former
+    run's still stands there."""
     error: str = ""
 
     def changes(self, settings: Settings, *, a_sha256: str, b_sha256: str) -> list[str]:

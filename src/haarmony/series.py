@@ -6,6 +6,7 @@ and what it says of its sources. An output file says nothing of the patient; a s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from haarmony.io import Picture, Volume, check_target, read
 from haarmony.io.dicom import Series, find_series, is_dicom, window_range
 from haarmony.io.dicom_writer import check_folder, write_dicom
+from haarmony.io.guards import plain
 from haarmony.jobs import SUFFIXES, Fused, Fusing, Range, explaining, fitting, transform_of
 from haarmony.jobs.fusing import behind
 from haarmony.jobs.placing import is_former, left_beside
@@ -83,8 +85,12 @@ def fuse_series(
             raise ValueError(f"{out}: lies in the source folder {source}; write somewhere else")
     if as_dicom:
         check_folder(out, overwrite=overwrite)
+    elif out.is_dir() or not out.suffix:
+        raise ValueError(f"{out}: is no file's name; add --format dicom for a series, or end it in .nii.gz")
     else:
-        check_target(out, overwrite=overwrite)
+        check_target(out)
+        if os.path.lexists(out) and not overwrite:
+            raise FileExistsError(f"{out}: exists already; --overwrite replaces it")
     if keep_identity and not as_dicom:
         raise ValueError(f"{out}: only a DICOM series keeps identity; add --format dicom")
     found = [_found(path, wanted) for path, wanted in zip((a, b), series, strict=True)]
@@ -92,7 +98,8 @@ def fuse_series(
         window_range(window)
         scans = [source is not None and source.about.modality == "CT" for source in found]
         if not any(scans):
-            raise ValueError(f"--window {window}: neither {a} nor {b} is a DICOM CT")
+            neither = f"neither {_named(a, found[0])} nor {_named(b, found[1])} is a DICOM CT"
+            raise ValueError(f"--window {window}: {neither}")
         if not any(ct and chosen is None for ct, chosen in zip(scans, fuse.ranges, strict=True)):
             raise ValueError(f"--window {window}: the CT's value range is given, too; give one of them")
     try:
@@ -108,7 +115,7 @@ def fuse_series(
             explanation = fuse.explain(volumes[0], moved, sources=(names[0], names[1]))
             fused = fuse(volumes[0], moved) if explanation is None else explanation.fused
         except ValueError as error:
-            raise ValueError(f"{a} with {b}: {error}") from error
+            raise ValueError(f"{_named(a, found[0])} with {_named(b, found[1])}: {error}") from error
     except MemoryError:
         raise ValueError(f"{a} with {b}: not enough memory for their size") from None
     told = ((a, volumes[0]), (b, volumes[1]), (out, fused))
@@ -149,7 +156,7 @@ def _write_series(
 ) -> Fused:
     """`Fused.write`, as a derived series."""
     if done.transform is not None:
-        description += f", second source moved {done.transform.described()}"
+        description += f", second source moved {done.transform.moved()}"
     if overwrite and is_former(transform_of(out), out):
         transform_of(out).unlink()  # first, so that it never stands beside a series that it is not of
     assert isinstance(done.result, Volume)
@@ -173,6 +180,11 @@ def _found(path: Path, wanted: str | None) -> Series | None:
     if wanted is not None:
         raise ValueError(f"{path}: is no DICOM, so there is no series {wanted!r} to choose")
     return None
+
+
+def _named(path: Path, source: Series | None) -> str:
+    """A source in a message: with its series where it is a folder, which both sources may lie in."""
+    return f"{path} (series {plain(source.about.number)})" if source and path.is_dir() else str(path)
 
 
 def _volume(path: Path, source: Series | None, window: str | None, value_range: Range | None) -> Volume:

@@ -152,7 +152,7 @@ def refused(kind, path, pixels=None, **options):
 def test_other_endings_are_refused(name, tmp_path):
     message = refused(ValueError, tmp_path / name)
     assert message.startswith(f"{tmp_path / name}: cannot write ")
-    assert message.endswith("end the name in .png, .tif, .tiff, .nii, .nii.gz")
+    assert message.endswith("end the name in .png, .tif, .tiff, or for a volume in .nii or .nii.gz")
 
 
 def test_places_that_cannot_be_written(tmp_path, monkeypatch):

@@ -141,7 +141,7 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = True) -> Non
     path = Path(path)
     if not path.is_dir() and path.suffix.lower() not in raster.ENCODERS and volume_ending(path) is None:
         kind = f"{path.suffix} pictures" if path.suffix else "a name without an ending"
-        endings = ", ".join((*raster.ENCODERS, *VOLUME_ENDINGS))
+        endings = f"{', '.join(raster.ENCODERS)}, or for a volume in {' or '.join(VOLUME_ENDINGS)}"
         raise ValueError(f"{path}: cannot write {kind}; end the name in {endings}")
     check_place(path)
     if os.path.lexists(path) and not overwrite:  # also a link that leads nowhere

@@ -134,6 +134,8 @@ class _Job:
     explain: Path | None = None
     stands: str | None = None
     """Digest of the former run's file that is to be replaced."""
+    changes: tuple[str, ...] = ()
+    """Why it is to be, in words."""
     notes: tuple[str, ...] = ()
 
 
@@ -218,7 +220,7 @@ def _decide(job: _Job, settings: Settings, manifest: Manifest, seeds: int | None
     if not changes:
         manifest.show(here)
         return Outcome(job.pair, job.target, "skipped", tuple(notes))
-    return replace(job, stands=stands, notes=(f"{job.target}: fused again, since {', '.join(changes)}",))
+    return replace(job, stands=stands, changes=tuple(changes))
 
 
 def _is_ours(job: _Job, transform_sha256: str | None, manifest: Manifest) -> bool:
@@ -269,18 +271,22 @@ def _land(job: _Job, made: _Made, settings: Settings, manifest: Manifest, *, ove
             place(job.target, made.content, made.transform, stale=ours and there != coming)
     except OSError as error:  # a full disk's, say
         return _failed(job, replace(made, error=error), settings, manifest)
-    notes = (*job.notes, *made.notes, *([] if coming else left_beside(job.target)))
+    again = [f"{job.target}: fused again, since {', '.join(job.changes)}"] if job.changes else []
+    notes = (*again, *job.notes, *made.notes, *([] if coming else left_beside(job.target)))
     return Outcome(job.pair, job.target, "fused", notes, seconds=made.seconds, problems=made.problems)
 
 
 def _failed(job: _Job, made: _Made, settings: Settings, manifest: Manifest) -> Outcome:
-    entry = _entry(job, settings, made, "failed")
+    stands, notes = _standing(job.target), [*job.notes, *made.notes]
+    if still := stands and manifest.made(printable(job.pair.stem), stands):
+        though = f", though {', '.join(job.changes)}" if job.changes else ""
+        notes.append(f"{job.target}: is still the file of a former run{though}")
+    entry = _entry(job, settings, made, "failed", out_sha256=still.out_sha256 if still else "")
     try:
         manifest.add(entry)
     except OSError:  # the same full disk's
         manifest.show(entry)
-    notes = (*job.notes, *made.notes)
-    return Outcome(job.pair, job.target, "failed", notes, made.error, made.seconds)
+    return Outcome(job.pair, job.target, "failed", tuple(notes), made.error, made.seconds)
 
 
 def _not_ours(job: _Job, settings: Settings, manifest: Manifest) -> Outcome:
