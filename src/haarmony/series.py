@@ -13,7 +13,7 @@ from pathlib import Path
 from haarmony.io import Picture, Volume, check_target, read
 from haarmony.io.dicom import Series, find_series, is_dicom, window_range
 from haarmony.io.dicom_writer import check_folder, write_dicom
-from haarmony.jobs import SUFFIXES, Fused, Fusing, Range, explaining, fitting, transform_of
+from haarmony.jobs import SUFFIXES, Fused, Fusing, Range, check_apart, explaining, fitting, transform_of
 from haarmony.jobs.fusing import behind
 from haarmony.jobs.placing import is_former, left_beside
 
@@ -76,11 +76,7 @@ def fuse_series(
         ValueError: A source cannot be read, an option is of no use, or the two cannot be fused.
         OSError: A file cannot be read or written.
     """
-    for source in (a, b):
-        if out.resolve() in (source.resolve(), *source.resolve().parents):
-            raise ValueError(f"{out}: is or holds a source; write somewhere else")
-        if source.is_dir() and source.resolve() in out.resolve().parents:
-            raise ValueError(f"{out}: lies in the source folder {source}; write somewhere else")
+    check_apart(a, b, out, folder=as_dicom)
     if as_dicom:
         check_folder(out, overwrite=overwrite)
     else:

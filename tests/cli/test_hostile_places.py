@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -16,6 +17,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from haarmony.io import write
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "io"))
+from dicoms import series_in
 
 pytestmark = pytest.mark.usefixtures("shipped")
 
@@ -139,6 +143,24 @@ def test_links_in_the_place_of_outputs(here, run):
     run("fuse", "mri", "pet", "-o", "out", "--overwrite")
     assert not os.path.lexists("out/p1.png.part")
     assert Path("mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("loop", ["loop", "loop/out"], ids=["out", "its folder"])
+def test_links_in_a_circle(here, run, loop):
+    Path("loop").symlink_to("round")
+    Path("round").symlink_to("loop")
+    Path("loop.png").symlink_to("loop.png")
+    series_in("ct", np.zeros((2, 16, 16), np.uint8))
+    for argv in (
+        ("fuse", "mri.png", "pet.png", "-o", f"{loop}.png"),
+        ("fuse", "mri", "pet", "-o", loop),
+        ("fuse", "ct", "ct", "-o", loop, "--format", "dicom"),
+        ("fuse", "ct", loop, "-o", "out.nii"),
+        ("fuse", "mri.png", "pet.png", "-o", "out.png", "--explain", loop),
+        ("fuse", "mri.png", "pet.png", "-o", "out.png", "--transform", loop),
+        ("benchmark", "--a", "mri", "--b", "pet", "-o", loop, "--methods", "maximum"),
+    ):
+        assert "loop" in refused(run, *argv)
 
 
 def rehashed(folder, name, content):

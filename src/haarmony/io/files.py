@@ -35,6 +35,11 @@ def check_place(path: Path) -> None:
         raise PermissionError(f"{path}: the folder {path.parent} cannot be written to")
 
 
+def resolved(path: Path) -> Path:
+    """The absolute path without links, also of links in a circle, which `Path.resolve` stumbles over."""
+    return Path(os.path.realpath(path))
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BufferedWriter]:
     """A file to write that takes the place of `path` when the block ends without an error.

@@ -21,8 +21,8 @@ from typing import Literal
 from haarmony.io import check_place, encode, remove_leftover
 from haarmony.jobs import explaining
 from haarmony.jobs.fusing import Fuse, Fusing, Range, fuse_pair
-from haarmony.jobs.pairing import Pair
-from haarmony.jobs.placing import left_beside, place, transform_of
+from haarmony.jobs.pairing import Pair, transform_of
+from haarmony.jobs.placing import left_beside, place
 from haarmony.manifest import Entry, Manifest, Settings, printable, sha256, sha256_of, shown
 from haarmony.workers import spread
 
