@@ -163,6 +163,28 @@ def test_links_in_a_circle(here, run, loop):
         assert "loop" in refused(run, *argv)
 
 
+def test_transforms_that_never_end_or_are_too_large(here, run):
+    os.mkfifo("pipe.json")
+    for name in ("pipe.json", "/dev/zero"):
+        line = refused(run, "fuse", "mri.png", "pet.png", "-o", "out.png", "--transform", name)
+        assert line == f"haarmony: {name}: is no regular file"
+    with open("large.json", "wb") as file:
+        file.truncate(2**20 + 1)
+    line = refused(run, "fuse", "mri.png", "pet.png", "-o", "out.png", "--transform", "large.json")
+    assert line.endswith("large.json: is 1048577 bytes long, more than the 1048576 that are read")
+    Path("wide.json").write_text('{"matrix": "' + 100_000 * "x" + '", "centre": [1]}')
+    line = refused(run, "fuse", "mri.png", "pet.png", "-o", "out.png", "--transform", "wide.json")
+    assert len(line) < 400
+
+
+def test_a_card_that_is_too_large(here, run, model):
+    shutil.copytree(model, "model")
+    with open("model/card.toml", "ab") as file:
+        file.truncate(400_000_000)
+    line = refused(run, "fuse", "mri.png", "pet.png", "-o", "out.png", "--model", "model")
+    assert line.endswith("model/card.toml: is 400000000 bytes long, more than the 1048576 that are read")
+
+
 def rehashed(folder, name, content):
     """Put a file into a model and its sha256 into the card, as who made both would."""
     Path(folder, name).write_bytes(content)
