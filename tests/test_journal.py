@@ -192,7 +192,7 @@ def test_a_missing_folder_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"mine", b"mine\n", b'{"other":1}\n', b'{"name":"n"}\nmine', b"\n", b"[" * 5000 + b"\n"]
+    "content", [b"mine", b"mine\n", b'{"other":1}\n', b'{"values":{}}\nmine', b"\n", b"[" * 5000 + b"\n"]
 )
 def test_a_file_of_another_kind_is_refused_and_left_as_it_is(path, content):
     path.write_bytes(content)

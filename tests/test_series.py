@@ -1,5 +1,6 @@
 """Two sources of which one is DICOM: which series, which window, what is written; the command's own words."""
 
+import errno
 import os
 import shutil
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from haarmony import series
-from haarmony.io import Volume, read, write
+from haarmony.io import Volume, dicom_writer, read, write
 from haarmony.io.dicom import read_dicom
 from haarmony.jobs import Fusing, explaining
 from haarmony.transform import Transform
@@ -179,3 +180,20 @@ def test_a_series_that_appears_meanwhile_stays(here):
     with pytest.raises(FileExistsError, match="out: exists already"):
         series.fuse_series(Path("mr"), Path("ct"), Path("out"), Slow(), as_dicom=True)
     assert os.listdir("out") == ["mine.txt"]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["writing", "placing"])
+def test_a_series_that_cannot_be_written_leaves_the_former_one_its_transform(here, monkeypatch, late):
+    by = Transform(np.eye(4), np.zeros(3), "rigid", 1.0, 1.1)
+    sources = Path("mr"), Path("ct"), Path("out")
+    series.fuse_series(*sources, First(transform=by), as_dicom=True)
+    before = {path: path.read_bytes() for path in (*Path("out").iterdir(), Path("out.transform.json"))}
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(*(Path, "rename") if late else (dicom_writer, "_slice"), full)
+    with pytest.raises(OSError, match="No space left"):
+        series.fuse_series(*sources, First(), as_dicom=True, overwrite=True)
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(os.listdir()) == ["ct", "mr", "out", "out.transform.json"]

@@ -94,8 +94,8 @@ class Journal(Generic[Kept]):
     def check(self) -> None:
         """Refuse a file that is no journal of this kind, and would be changed.
 
-        It is one if a line has the first two keys that the kind's must have, or the only one, cut off, begins as
-        they do.
+        It is one if a line has the first two keys that the kind's must have, or the only one, cut off, begins
+        as they do.
 
         Raises:
             ValueError: The message names the file.

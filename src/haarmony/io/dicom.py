@@ -265,9 +265,9 @@ def _described(file: Path) -> tuple[About | None, list[Frame], str] | None:
         return None
     try:
         header = read_header(file)
-        if not is_image(header):
-            return None
         with reading(file):
+            if not is_image(header):
+                return None
             about = about_of(header)
             return about, frames_of(file, header), ""
     except ValueError as error:
