@@ -237,6 +237,57 @@ def test_a_graph_with_operators_of_one_s_own(here, run, model):
     assert "/model/encoder.onnx: cannot be loaded" in line
 
 
+def answering(shape, kind):
+    """A denoiser that answers so whatever it is asked."""
+    fill = b"x" if kind == TensorProto.STRING else 1
+    count = int(np.prod(shape))
+    value = helper.make_tensor("v", kind, shape, [fill] * count)
+    out = helper.make_tensor_value_info("out", kind, None)
+    inputs = [helper.make_tensor_value_info("z", 1, ["b", 16, "h", "w"])]
+    node = helper.make_node("Constant", [], ["out"], value=value)
+    graph = helper.make_graph([node], "denoiser", inputs, [out])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return made.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        ((), TensorProto.FLOAT),
+        ((1, 16), TensorProto.FLOAT),
+        ((0, 16, 8, 8), TensorProto.FLOAT),
+        ((1, 3, 8, 8), TensorProto.FLOAT),
+        ((1, 16, 8, 8), TensorProto.STRING),
+        ((1, 16, 8, 8), TensorProto.INT64),
+        ((1, 16, 8, 8, 1), TensorProto.FLOAT),
+        ((1, 16, 3, 3), TensorProto.FLOAT),
+    ],
+)
+def test_a_graph_that_answers_with_something_else(here, run, model, shape, kind):
+    shutil.copytree(model, "model")
+    rehashed("model", "denoiser.onnx", answering(shape, kind))
+    line = refused(run, "fuse", "mri.png", "pet.png", "-o", "out.png", "--model", "model")
+    assert "the model is damaged: a graph answers with " in line
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("denoiser_depth = .*", "denoiser_depth = -2", "net: denoiser_depth is -2, not from 0 to 1000"),
+        ("refiner_depth = .*", "refiner_depth = 1001", "net: refiner_depth is 1001, not from 0 to 1000"),
+        (r"\[diffusion\]", "[diffusion]\ngrid = 9999999999999999999", "diffusion.grid: "),
+    ],
+)
+def test_a_card_with_numbers_beyond_reason(here, run, model, old, new, says):
+    shutil.copytree(model, "model")
+    card = Path("model/card.toml")
+    text = re.sub(r"\ngrid = .*", "", card.read_text()) if "grid" in new else card.read_text()
+    card.write_text(re.sub(old, new, text))
+    assert card.read_text() != text
+    line = refused(run, "fuse", "mri.png", "pet.png", "-o", "out.png", "--model", "model")
+    assert f"model/card.toml: {says}" in line
+
+
 class Touch:
     """Unpickled, it makes a file."""
 
