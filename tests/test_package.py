@@ -63,7 +63,7 @@ COMMANDS = {
         *("--a", "--b", "--convention", "--help", "--methods", "--metrics", "--out", "--quiet"),
         *("--results", "--show", "--split", "-o"),
     ],
-    "demo": ["--help", "--out", "-o"],
+    "demo": ["--help", "--out", "--overwrite", "-o"],
     "evaluate": [
         *("--a", "--b", "--convention", "--csv", "--fused", "--help", "--json", "--metrics", "--quiet"),
     ],
@@ -100,7 +100,7 @@ COMMANDS = {
     ],
     "metrics": ["--help"],
     "models": ["--help"],
-    "prior": ["--a", "--b", "--candidates", "--help", "--out", "-o"],
+    "prior": ["--a", "--b", "--candidates", "--help", "--out", "--overwrite", "-o"],
     "train": ["--data", "--help", "--max-time", "--out", "--resume", "-o", "RECIPE"],
 }
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from haarmony.io import Picture, Volume, check_target, read
+from haarmony.io import Picture, Volume, check_target, read, write_bytes
 from haarmony.io.dicom import Series, find_series, is_dicom, window_range
 from haarmony.io.dicom_writer import check_folder, write_dicom
 from haarmony.io.guards import plain
-from haarmony.jobs import SUFFIXES, Fused, Fusing, Range, explaining, fitting, transform_of
+from haarmony.jobs import SUFFIXES, Fused, Fusing, Range, check_apart, explaining, fitting, transform_of
 from haarmony.jobs.fusing import behind
 from haarmony.jobs.placing import is_former, left_beside
 
@@ -78,11 +78,7 @@ def fuse_series(
         ValueError: A source cannot be read, an option is of no use, or the two cannot be fused.
         OSError: A file cannot be read or written.
     """
-    for source in (a, b):
-        if out.resolve() in (source.resolve(), *source.resolve().parents):
-            raise ValueError(f"{out}: is or holds a source; write somewhere else")
-        if source.is_dir() and source.resolve() in out.resolve().parents:
-            raise ValueError(f"{out}: lies in the source folder {source}; write somewhere else")
+    check_apart(a, b, out, folder=as_dicom)
     if as_dicom:
         check_folder(out, overwrite=overwrite)
     elif out.is_dir() or not out.suffix:
@@ -157,17 +153,29 @@ def _write_series(
     """`Fused.write`, as a derived series."""
     if done.transform is not None:
         description += f", second source moved {done.transform.moved()}"
-    if overwrite and is_former(transform_of(out), out):
-        transform_of(out).unlink()  # first, so that it never stands beside a series that it is not of
     assert isinstance(done.result, Volume)
-    write_dicom(
-        out,
-        done.result,
-        references=references,
-        description=description,
-        keep_identity=keep_identity,
-        overwrite=overwrite,
-    )
+    former = b""
+
+    def forget() -> None:  # before the series comes, so that it never stands beside one that it is not of
+        nonlocal former
+        if overwrite and is_former(transform_of(out), out):
+            former = transform_of(out).read_bytes()
+            transform_of(out).unlink()
+
+    try:
+        write_dicom(
+            out,
+            done.result,
+            references=references,
+            description=description,
+            keep_identity=keep_identity,
+            overwrite=overwrite,
+            ready=forget,
+        )
+    except BaseException:
+        if former and not os.path.lexists(transform_of(out)):
+            write_bytes(transform_of(out), former)
+        raise
     if done.transform is None:
         return replace(done, notes=(*done.notes, *left_beside(out)))
     done.transform.save(transform_of(out))

@@ -15,8 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from haarmony import volumes
-from haarmony.io import Picture, Volume, from_unit, replacing, to_unit
+from haarmony.io import Picture, Volume, check_regular, from_unit, replacing, to_unit
 from haarmony.io.volume import FARTHEST
+from haarmony.text import plain
+
+LARGEST = 2**20
+"""Bytes of a transform's file that is read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +106,10 @@ class Transform:
             ValueError: It is no such file; the message names it.
             OSError: It cannot be read.
         """
+        path = Path(path)
+        check_regular(path, most=LARGEST)
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
             matrix, centre = (np.array(content[key], np.float64) for key in ("matrix", "centre"))
             size = {"px": 3, "mm": 4}[content["unit"]]
             if matrix.shape != (size, size) or centre.shape != (size - 1,):
@@ -120,7 +126,8 @@ class Transform:
                 float(content["nmi_after"]),
             )
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            raise ValueError(f"{path}: is no transform that haarmony saved ({error})") from None
+            why = plain(str(error)[:200])
+            raise ValueError(f"{path}: is no transform that haarmony saved ({why})") from None
 
 
 def apply(b: Picture | Volume, transform: Transform) -> Picture | Volume:

@@ -18,6 +18,7 @@ import pytest
 from haarmony import Fuser, cluster, phantom
 from haarmony.explain import files
 from haarmony.io import Volume, read, write
+from haarmony.io.folders import MARK
 from haarmony.manifest import sha256
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "io"))
@@ -190,6 +191,7 @@ def test_what_a_killed_run_left_is_made_whole(here, fuse):
     Path("why/p1").rename("why/p1.old.part")  # between both renames
     Path("why/p2").rename("why/p2.part")  # before the first
     Path("why/p2.part/spread.png").write_bytes(b"half")
+    Path("why/p2.part", MARK).touch()
     assert fuse(*argv)[0] == 0
     assert contents("why") == whole
 

@@ -16,7 +16,7 @@ import pytest
 from haarmony import Fuser, phantom
 from haarmony.explain import files, record
 from haarmony.explain.unsupported import FLAGGED
-from haarmony.io import Picture, Volume, folders, read
+from haarmony.io import Picture, Volume, read
 from haarmony.manifest import Settings, sha256
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -288,5 +288,5 @@ def test_one_that_was_put_aside_when_the_process_was_killed_comes_back(tmp_path)
     of_arrays().save(tmp_path / "why")
     before = state(tmp_path / "why")
     (tmp_path / "why").rename(tmp_path / "why.old.part")
-    folders.put_back(tmp_path / "why")
+    files.put_back(tmp_path / "why")
     assert state(tmp_path / "why") == before

@@ -209,3 +209,22 @@ def test_numbers_of_any_range_go_out_as_they_are(tmp_path, packed):
     assert int(image.header["sform_code"]) == 4
     with open(path, "wb") as file, pytest.raises(ValueError, match="do not lie on a grid of"):
         nifti.write_values(file, values[1:], grid, packed=packed)
+
+
+def test_gzip_s_check_sum_and_length_count(tmp_path):
+    path = saved(tmp_path / "v.nii", CUBE)
+    whole = gzip.compress(path.read_bytes())
+    for data, says in (
+        (whole[:-8] + bytes(4) + whole[-4:], "CRC check failed"),
+        (whole[:-4] + bytes(4), "Incorrect length"),
+        (whole[:-1], "ended before the end-of-stream"),
+        (whole[:-8], "ended before the end-of-stream"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=rf"is damaged or unfinished \(.*{says}"):
+            read(path)
+    path.write_bytes(gzip.compress(gzip.decompress(whole) + bytes(1000)))  # some writers fill up
+    assert isinstance(read(path), Volume)
+    path.write_bytes(whole[:-8] + whole[-8:] + gzip.compress(bytes(nifti.MAX_TRAILING + 1)))
+    with pytest.raises(ValueError, match=f"holds more than {nifti.MAX_TRAILING} bytes behind its voxels"):
+        read(path)

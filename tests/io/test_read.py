@@ -388,3 +388,24 @@ def test_spacing_is_the_resolution_where_its_unit_is_known(name, tmp_path):
     picture = read(tmp_path / "a")
     assert picture.affine is None
     assert picture.spacing == (spacing if spacing is None else pytest.approx(spacing, rel=1e-9))
+
+
+@pytest.mark.parametrize("pixels", [GREY, GREY16, 1000 * UNIT], ids=["8 bit", "16 bit", "float"])
+@pytest.mark.parametrize("asked", [False, True], ids=["whole", "asked"])
+def test_the_range_of_a_tiff_whose_white_is_zero_is_of_the_file_s_values(tmp_path, pixels, asked):
+    path, range_ = tmp_path / "p.tif", (int(pixels.max()) // 10, int(pixels.max()) // 2) if asked else None
+    path.write_bytes(tiff(pixels, photometric="miniswhite"))
+    picture = read(path, value_range=range_)
+    whole = (pixels.min(), pixels.max()) if pixels.dtype == np.float32 else (0, np.iinfo(pixels.dtype).max)
+    low, high = range_ or whole
+    assert picture.value_range == (high, low)  # black, white
+    expected = 1 - np.clip((pixels.astype(float) - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(haarmony.io.to_unit(picture.pixels), expected, atol=1e-4)
+    assert 0.1 < expected.std()
+
+
+def test_complex_tiff_is_refused(tmp_path, capfd):
+    (tmp_path / "p.tif").write_bytes(tiff(UNIT.astype(np.complex64)))
+    with pytest.raises(ValueError, match=r"p\.tif: has complex pixels; save their magnitude as its own file"):
+        read(tmp_path / "p.tif")
+    assert capfd.readouterr() == ("", "")

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ValidationError
 from haarmony.explain import Explanation
 from haarmony.explain.overlay import overlay
 from haarmony.explain.record import MAPS, meaning, record
-from haarmony.io import Picture, Volume, encode, nifti
+from haarmony.io import Picture, Volume, encode, folders, nifti
 from haarmony.io.folders import check_folder, whole_folder
 from haarmony.manifest import sha256_of
 
@@ -131,6 +131,11 @@ def placing(folder: Path, files: Mapping[str, bytes], *, overwrite: bool = False
             named.errno = error.errno
             raise named from error
         yield
+
+
+def put_back(folder: Path) -> None:
+    """Put a former explanation back that a killed process had just put aside for its own."""
+    folders.put_back(folder, foreign=_foreign)
 
 
 def head(folder: Path) -> Head | None:

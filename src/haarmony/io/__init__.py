@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from haarmony.io import nifti, raster
-from haarmony.io.files import check_place, remove_leftover, replacing
+from haarmony.io.files import check_place, check_regular, remove_leftover, replacing, resolved
 from haarmony.io.guards import plain
 from haarmony.io.nifti import ENDINGS as VOLUME_ENDINGS
 from haarmony.io.nifti import ending as volume_ending
@@ -32,6 +32,7 @@ __all__ = [
     "check_pixels",
     "check_place",
     "check_range",
+    "check_regular",
     "check_target",
     "encode",
     "from_unit",
@@ -39,6 +40,7 @@ __all__ = [
     "read_picture",
     "remove_leftover",
     "replacing",
+    "resolved",
     "to_unit",
     "volume_ending",
     "write",

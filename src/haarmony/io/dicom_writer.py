@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ def write_dicom(
     description: str = "",
     keep_identity: bool = False,
     overwrite: bool = False,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a volume as a derived DICOM series: FOLDER/IM00001.dcm and on, all of it or nothing.
 
@@ -64,6 +65,7 @@ def write_dicom(
             Else both are empty, the study is a new one and, unless words are burnt into a source, Patient
             Identity Removed is YES.
         overwrite: Replace a folder that holds nothing but a series of this function's making.
+        ready: Called when all files are written, right before they take their place.
 
     Raises:
         ValueError: The grid is none that DICOM can place, or identity is to be kept but no source is DICOM or
@@ -102,6 +104,7 @@ def write_dicom(
                     os.fsync(file.fileno())
             except OSError as error:
                 raise type(error)(f"{folder}: cannot be written ({error.strerror or error})") from error
+        ready()
 
 
 def _common(
@@ -344,5 +347,7 @@ def _ours(path: Path) -> bool:
     if path.suffix != ".dcm" or path.is_symlink() or begins(path) != "dicom":
         return False
     with suppress(ValueError):
-        return bool(read_header(path).get("Manufacturer") == MANUFACTURER)
+        header = read_header(path)
+        with reading(path):
+            return bool(header.get("Manufacturer") == MANUFACTURER)
     return False

@@ -24,6 +24,7 @@ from haarmony.io.ranges import ValueRange, into_unit, measured, told
 from haarmony.io.volume import MAX_VOXELS, Unit, Volume
 
 MAX_EXTENSIONS = 2**26  # bytes between the header and the voxels
+MAX_TRAILING = 2**26  # bytes behind the voxels
 ENDINGS = (".nii", ".nii.gz")
 GZIP_MAGIC = b"\x1f\x8b"
 RGB24 = 128
@@ -75,7 +76,10 @@ def read(file: BufferedIOBase, *, value_range: ValueRange | None = None) -> Volu
     file.seek(0)
     stream = gzip.GzipFile(fileobj=file) if packed else file
     try:
-        return _decode(stream, value_range)
+        volume = _decode(stream, value_range)
+        if packed:
+            _finish(stream)
+        return volume
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"is damaged or unfinished ({error}); copy or save it again") from error
 
@@ -104,6 +108,15 @@ def _decode(stream: BufferedIOBase, value_range: ValueRange | None) -> Volume:
     for k in range(shape[2]):  # a slice at a time: no whole volume in double precision
         voxels[..., k] = into_unit(raw[..., k].astype(np.float64) * slope + inter, used)
     return Volume(voxels, used, affine, unit, forms, notes=(*notes, told(used, why=why)))
+
+
+def _finish(stream: BufferedIOBase) -> None:
+    """Read to the end, so that gzip compares its check sum; of what follows the voxels, only so much."""
+    left = MAX_TRAILING
+    while part := stream.read(2**20):
+        left -= len(part)
+        if left < 0:
+            raise ValueError(f"holds more than {MAX_TRAILING} bytes behind its voxels; save it again")
 
 
 def _header(stream: BufferedIOBase) -> Any:

@@ -14,8 +14,7 @@ it was and stops no other.
 from haarmony.jobs import explaining
 from haarmony.jobs.folder import PER_WORKER, Outcome, remove_leftovers, run
 from haarmony.jobs.fusing import Fuse, Fused, Fusing, Range, Ranges, fitting, fuse_file, fuse_pair
-from haarmony.jobs.pairing import SUFFIXES, Pair, Pairs, by_stem, check, pairs
-from haarmony.jobs.placing import transform_of
+from haarmony.jobs.pairing import SUFFIXES, Pair, Pairs, by_stem, check, check_apart, pairs, transform_of
 
 __all__ = [
     "PER_WORKER",
@@ -30,6 +29,7 @@ __all__ = [
     "Ranges",
     "by_stem",
     "check",
+    "check_apart",
     "explaining",
     "fitting",
     "fuse_file",

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from haarmony.io import Picture, Volume
-from haarmony.io.folders import put_back
+from haarmony.io import Picture, Volume, resolved
+from haarmony.io.folders import beside
 from haarmony.manifest import Manifest, printable, sha256, sha256_of
 
 if TYPE_CHECKING:
@@ -38,15 +38,19 @@ def check(a: Path, b: Path, out: Path, folder: Path, *, several: bool, overwrite
     """
     from haarmony.explain import files
 
-    place, result = folder.resolve(), out.resolve()
+    place, result = resolved(folder), resolved(out)
     for source in (a, b):
-        if source.is_dir() and source.resolve() in (place, *place.parents):
+        if source.is_dir() and resolved(source) in (place, *place.parents):
             raise ValueError(f"{folder}: is or lies in the source folder {source}; choose another folder")
     if place == result:
         raise ValueError(f"{folder}: is the output, too; choose another folder for the explanation")
     if not several:
         if place in result.parents or result in place.parents:
             raise ValueError(f"{folder}: cannot hold, nor lie in, the output {out}; choose another folder")
+        for path in (folder, *beside(folder)):  # made and removed while it is written
+            for kept in (a, b, out):
+                if resolved(path) in (resolved(kept), *resolved(kept).parents):
+                    raise ValueError(f"{path}: is or holds {kept}; choose another folder")
         files.check(folder, overwrite=overwrite)
         return
     there = next(path for path in (place, *place.parents) if os.path.lexists(path))
@@ -70,7 +74,7 @@ def check_pair(folder: Path, stem: str, manifest: Manifest, *, overwrite: bool) 
 
     if folder.name.endswith(".part"):
         raise ValueError(f"{folder}: names that end in .part are for unfinished folders; rename the pair")
-    put_back(folder)
+    files.put_back(folder)
     record = folder / files.RECORD
     may = overwrite or (record.is_file() and manifest.explained(printable(stem), sha256(record)))
     files.check(folder, overwrite=may)
@@ -87,7 +91,7 @@ def changes(folder: Path, explanation_sha256: str, seeds: int | None) -> list[st
     """
     from haarmony.explain import files
 
-    put_back(folder)
+    files.put_back(folder)
     found = files.head(folder)
     if found is None:
         return [f"there is no explanation in {folder}"]

@@ -21,8 +21,8 @@ from typing import Literal
 from haarmony.io import check_place, encode, remove_leftover
 from haarmony.jobs import explaining
 from haarmony.jobs.fusing import Fuse, Fusing, Range, fuse_pair
-from haarmony.jobs.pairing import Pair
-from haarmony.jobs.placing import left_beside, place, transform_of
+from haarmony.jobs.pairing import Pair, transform_of
+from haarmony.jobs.placing import left_beside, place
 from haarmony.manifest import Entry, Manifest, Settings, printable, sha256, sha256_of, shown
 from haarmony.workers import spread
 
@@ -76,7 +76,8 @@ def run(
             whose explanation is missing, or was made with other settings, is done again.
         workers: Processes, each with one pair at a time; 1 does the work in this one. The bytes are the same.
         ray: Address of a Ray cluster to do the work on instead; see `haarmony.cluster`.
-        stop: Asked before a pair is begun: whether to end the run with those that are begun.
+        stop: Asked before a pair is begun: whether to end the run with those that are begun. Where it says
+            so, Ctrl-C gives these up, too.
 
     Yields:
         One outcome a pair, as they are done: skipped ones first, then in the order given if one process does
@@ -115,7 +116,9 @@ def run(
         def more(_: _Job) -> bool:
             return not (full or stop())
 
-        for job, made in _results(partial(_make, fuse), todo, more, workers=min(workers, len(todo)), ray=ray):
+        for job, made in _results(
+            partial(_make, fuse), todo, more, workers=min(workers, len(todo)), ray=ray, hurried=stop
+        ):
             outcome = _land(job, made, settings, manifest, overwrite=overwrite)
             count[outcome.status] += 1
             full = full or (isinstance(outcome.error, OSError) and outcome.error.errno in FULL)
@@ -162,10 +165,11 @@ def _results(
     *,
     workers: int,
     ray: str | None,
+    hurried: Callable[[], bool],
 ) -> Iterator[tuple[_Job, _Made]]:
     """What is made of the jobs while there are to be more; those whose process died once more, at the end."""
     lost: list[tuple[_Job, _Made]] = []
-    for job, result in _spread(make, takewhile(more, jobs), workers=workers, ray=ray):
+    for job, result in _spread(make, takewhile(more, jobs), workers=workers, ray=ray, hurried=hurried):
         made = _made(result)
         if isinstance(made.error, ChildProcessError) and ray is None:  # Ray has tried again itself
             lost.append((job, made))
@@ -173,7 +177,8 @@ def _results(
             yield job, made
     # One at a time, with all the memory, and never in this process.
     tried = 0
-    for job, result in spread(make, takewhile(more, [job for job, _ in lost]), workers=1, apart=True):
+    again = takewhile(more, [job for job, _ in lost])
+    for job, result in spread(make, again, workers=1, apart=True, hurried=hurried):
         tried += 1
         note = f"{job.target}: was tried twice, since the worker process died at it"
         yield replace(job, notes=(*job.notes, note)), _made(result)
@@ -188,10 +193,15 @@ def _made(result: Callable[[], _Made]) -> _Made:
 
 
 def _spread(
-    do: Callable[[_Job], _Made], jobs: Iterable[_Job], *, workers: int, ray: str | None
+    do: Callable[[_Job], _Made],
+    jobs: Iterable[_Job],
+    *,
+    workers: int,
+    ray: str | None,
+    hurried: Callable[[], bool],
 ) -> Iterator[tuple[_Job, Callable[[], _Made]]]:
     if ray is None:
-        return spread(do, jobs, workers=workers)
+        return spread(do, jobs, workers=workers, hurried=hurried)
     from haarmony import cluster
 
     return cluster.spread(do, jobs, address=ray)

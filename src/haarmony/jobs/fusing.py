@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from haarmony import register, volumes, weights
-from haarmony.io import VOLUME_ENDINGS, Picture, Volume, check_kind, encode, read, volume_ending
+from haarmony.io import VOLUME_ENDINGS, Picture, Volume, check_kind, encode, read, resolved, volume_ending
 from haarmony.jobs import explaining
-from haarmony.jobs.pairing import Pair
-from haarmony.jobs.placing import is_former, left_beside, place, transform_of
+from haarmony.jobs.pairing import Pair, transform_of
+from haarmony.jobs.placing import is_former, left_beside, place
 from haarmony.manifest import Settings, sha256, sha256_of, shown
 from haarmony.transform import Transform
 
@@ -236,7 +236,7 @@ class Fusing:
 
     def _fuser(self) -> Fuser:
         folder = weights.find(self.model)
-        return _loaded(folder.resolve(), sha256(folder / "card.toml"), self.engine, self.threads)
+        return _loaded(resolved(folder), sha256(folder / "card.toml"), self.engine, self.threads)
 
 
 @lru_cache(maxsize=1)
