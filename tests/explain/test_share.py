@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 
+from haarmony.colour import to_luma
 from haarmony.explain import Looking
-from haarmony.explain.share import DELTA, LEAST, darkened, shares
+from haarmony.explain.share import DELTA, LEAST, darkened, response, shares
 from haarmony.manifest import Settings
+
+
+def told(f, a, b):
+    """The shares of a rule of two lumas, told everywhere but in air."""
+    r_a = response(f(a, b), f(darkened(a), b), a, darkened(a))
+    r_b = response(f(a, b), f(a, darkened(b)), b, darkened(b))
+    return shares(r_a, r_b, (a > 0) | (b > 0))
 
 
 @pytest.fixture
@@ -23,7 +31,7 @@ def test_the_weight_of_a_mean_is_its_share(pair, w):
     def f(x, y):
         return (w * x + (1 - w) * y).astype(np.float32)
 
-    share_a, share_b = shares(f(a, b), f(darkened(a), b), f(a, darkened(b)), (a > 0) | (b > 0))
+    share_a, share_b = told(f, a, b)
     np.testing.assert_allclose(share_a[9:], w, atol=0.01)
     np.testing.assert_allclose(share_a[9:] + share_b[9:], 1, atol=1e-6)
     assert not share_a[:8].any()
@@ -37,25 +45,41 @@ def test_a_local_choice_is_seen_where_it_is_made(pair):
     def f(x, y):
         return np.where(left, x, y)
 
-    share_a, share_b = shares(f(a, b), f(darkened(a), b), f(a, darkened(b)), np.ones(a.shape, bool))
+    share_a, share_b = told(f, a, b)
     np.testing.assert_allclose(share_a[9:, :23], 1, atol=1e-4)
     np.testing.assert_allclose(share_b[9:, 25:], 1, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "colour", [(1, 0, 0), (0, 0, 1), (0.9, 0.8, 0), (0.008, 0.008, 0.008), (0.5, 0.5, 0.5)]
+)
+def test_the_weight_is_the_share_of_colours_and_of_dark_greys_too(colour):
+    a, b = np.full((24, 24), 0.5, np.float32), np.ones((24, 24, 3), np.float32) * np.float32(colour)
+    y, darker = to_luma(b), to_luma(darkened(b))
+    f, without_a, without_b = (np.float32(0.5) * (p + q) for p, q in ((a, y), (darkened(a), y), (a, darker)))
+    share_a, share_b = shares(
+        response(f, without_a, a, darkened(a)), response(f, without_b, y, darker), np.ones(a.shape, bool)
+    )
+    np.testing.assert_allclose(share_b, 0.5, atol=0.01)
+    np.testing.assert_allclose(share_a + share_b, 1, atol=1e-6)
+
+
 def test_a_picture_that_follows_neither_or_little_has_no_shares(pair):
-    f, told = np.full_like(pair[0], 0.5), np.ones(pair[0].shape, bool)
-    for share in (*shares(f, f, f, told), *shares(f, f - 0.9 * LEAST * np.float32(DELTA), f, told)):
-        assert not share.any()
-    share_a, share_b = shares(f, f - 1.1 * LEAST * np.float32(DELTA), f, told)
+    everywhere, nothing = np.ones(pair[0].shape, bool), np.zeros_like(pair[0])
+    for r_a in (nothing, nothing + 0.9 * np.float32(LEAST)):
+        for share in shares(r_a, nothing, everywhere):
+            assert not share.any()
+    share_a, share_b = shares(nothing + 1.1 * np.float32(LEAST), nothing, everywhere)
     assert (share_a == 1).all()
     assert not share_b.any()
 
 
-def test_a_response_against_the_source_counts_as_none(pair):
-    f = np.full_like(pair[0], 0.5)
-    share_a, share_b = shares(f, f + np.float32(0.02), f - np.float32(0.02), np.ones(f.shape, bool))
-    assert not share_a.any()
-    assert (share_b == 1).all()
+def test_a_response_is_none_against_the_source_and_to_black(pair):
+    x, f = pair[0][9:], np.full_like(pair[0][9:], 0.5)
+    assert not response(f, f + np.float32(0.02), x, darkened(x)).any()
+    np.testing.assert_allclose(response(f, f - np.float32(0.02), x, darkened(x)), 0.02 / DELTA, rtol=1e-4)
+    black = np.zeros_like(x)
+    assert not response(f, f - np.float32(0.02), black, darkened(black)).any()
 
 
 def test_darkening_keeps_black_and_only_black():

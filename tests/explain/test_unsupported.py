@@ -120,5 +120,5 @@ def test_a_fit_finds_the_tolerances_that_are_in_use(benchmarks):
     planted = importlib.import_module("explain_planted")
     pictures = planted.phantoms(Fuser("medical", threads=1), [401], [5])
     weights = planted.fit(pictures, pixels=4000)
-    assert weights["span"] == pytest.approx([0.016], rel=0.05)  # the model's margin
+    assert weights["span"] == pytest.approx([0.016], rel=0.05)
     assert {name: len(of) for name, of in weights.items()} == {"span": 1, "edges": 3, "grain": 3}

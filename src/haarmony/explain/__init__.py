@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from haarmony import volumes
-from haarmony.colour import to_luma
+from haarmony.colour import is_coloured, to_luma
 from haarmony.explain.checks import Alignment, Function, alignment_of, function_of, warnings_of
-from haarmony.explain.share import darkened, shares
+from haarmony.explain.share import darkened, response, shares
 from haarmony.explain.unsupported import FLAGGED, unsupported
 from haarmony.io import Picture, Volume, to_unit
 from haarmony.manifest import Settings
@@ -50,7 +50,7 @@ class Explanation:
         inside: Where at least one source is not black, which all figures are of.
         values: The values that black and white of the fused picture stand for.
         seeds: The seeds that `spread` is over; the first is the fused picture's.
-        function: How well the fused picture keeps the order of the second source's uptake.
+        function: How well the fused picture keeps the order of the functional source's uptake.
         alignment: Where the second source seems to lie.
         plane: The plane that a volume's slices were fused in; "" for a picture.
         settings: What made it, where that is known.
@@ -75,6 +75,11 @@ class Explanation:
     def flagged(self) -> float:
         """The part of the picture, air apart, that is unsupported."""
         return float((self.unsupported[self.inside] >= FLAGGED).mean()) if self.inside.any() else 0.0
+
+    @property
+    def told(self) -> np.ndarray:
+        """Where both shares are told."""
+        return np.asarray((self.share_a > 0) | (self.share_b > 0))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -121,7 +126,19 @@ class Explanation:
 
 @dataclass(frozen=True)
 class _Slice:
-    """What is known of one picture, or of one slice of a volume; lumas in [0, 1], upright."""
+    """What fusing shows of one picture, or of one slice of a volume, upright; lumas in [0, 1]."""
+
+    a: np.ndarray
+    b: np.ndarray
+    misplaced: bool
+    spread: np.ndarray
+    response_a: np.ndarray
+    response_b: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What is said of it once it is as it is delivered, with its colour and at its depth."""
 
     f: np.ndarray
     functional: np.ndarray
@@ -131,6 +148,14 @@ class _Slice:
     share_a: np.ndarray
     share_b: np.ndarray
     inside: np.ndarray
+
+    @classmethod
+    def of(cls, f: np.ndarray, seen: _Slice) -> _Layer:
+        """That of a delivered luma."""
+        score, inside = unsupported(f, seen.a, seen.b), (seen.a > 0) | (seen.b > 0)
+        share_a, share_b = shares(seen.response_a, seen.response_b, inside & (score < FLAGGED))
+        functional, other = (seen.a, seen.b) if seen.misplaced else (seen.b, seen.a)
+        return cls(f, functional, other, seen.spread, score, share_a, share_b, inside)
 
 
 class Looking:
@@ -159,16 +184,24 @@ class Looking:
         self, a: np.ndarray, b: np.ndarray, *, coloured: Any = None, callback: Any = None
     ) -> np.ndarray:
         """What `rule` makes of a pair."""
+        if coloured is None:
+            coloured = is_coloured(a), is_coloured(b)
         pieces = [*self._rule(a, b, coloured=coloured, callback=callback)]
         fused = assembled(pieces, (*a.shape[:2], *pieces[0][1].shape[2:]))
         others = self._several([(a, b)], self._seeds[1:], coloured=coloured)
-        darker = self._several([(darkened(a), b), (a, darkened(b))], self._seeds[:1], coloured=coloured)
-        f, x, y = (to_luma(to_unit(z)).astype(np.float32) for z in (fused, a, b))
-        score, inside = unsupported(f, x, y), (x > 0) | (y > 0)
-        share_a, share_b = shares(f, darker[0], darker[1], inside & (score < FLAGGED))
-        spread = np.std(np.concatenate([f[None], others]), axis=0, ddof=1)
-        functional, other = (x, y) if self._misplaced(a, b, coloured) else (y, x)
-        self._slices.append(_Slice(f, functional, other, spread, score, share_a, share_b, inside))
+        darker = darkened(a), darkened(b)
+        darker_f = self._several([(darker[0], b), (a, darker[1])], self._seeds[:1], coloured=coloured)
+        f, x, y = (_luma(z) for z in (fused, a, b))
+        self._slices.append(
+            _Slice(
+                a=x,
+                b=y,
+                misplaced=self._misplaced(a, b, coloured),
+                spread=np.std(np.concatenate([f[None], others]), axis=0, ddof=1),
+                response_a=response(f, darker_f[0], x, _luma(darker[0])),
+                response_b=response(f, darker_f[1], y, _luma(darker[1])),
+            )
+        )
         return fused
 
     def explanation(self, fused: Any, a: Any, b: Any, *, plane: str, settings: Settings) -> Explanation:
@@ -176,15 +209,18 @@ class Looking:
         values = _values(fused)
         if isinstance(fused, Volume):
             plane = volumes.plane_of(a, plane)
-        function = function_of(
-            *([getattr(one, of) for one in self._slices] for of in ("f", "functional", "other"))
-        )
+            cut = volumes.upright(fused.voxels, fused.affine, plane)
+            delivered = [cut[:, :, k] for k in range(cut.shape[2])]
+        else:
+            delivered = [fused.pixels if isinstance(fused, Picture) else fused]
+        seen = [_Layer.of(_luma(f), one) for f, one in zip(delivered, self._slices, strict=True)]
+        function = function_of(*([getattr(one, of) for one in seen] for of in ("f", "functional", "other")))
         if isinstance(fused, Volume) and function.worst is not None and function.worst.slice is not None:
             stored = volumes.stored_at(fused, plane)[function.worst.slice]
             function = replace(function, worst=replace(function.worst, slice=stored))
 
         def whole(name: str) -> np.ndarray:
-            layers = [getattr(one, name) for one in self._slices]
+            layers = [getattr(one, name) for one in seen]
             if not isinstance(fused, Volume):
                 return layers[0]
             stored = np.empty(fused.shape, layers[0].dtype, order="F")
@@ -207,6 +243,10 @@ class Looking:
             plane=plane if isinstance(fused, Volume) else "",
             settings=settings,
         )
+
+
+def _luma(pixels: np.ndarray) -> np.ndarray:
+    return to_luma(to_unit(pixels)).astype(np.float32)
 
 
 def _values(fused: Any) -> tuple[float, float]:

@@ -161,7 +161,7 @@ def warnings_of(of: Function, alignment: Alignment | None, flagged: float) -> tu
     if alignment is not None and alignment.misaligned:
         said.append(
             f"the sources seem misaligned, by {alignment.shift:.1f} px and {alignment.turn:.1f}°; what lies"
-            " side by side in the fused picture may not belong together: --register rigid aligns them"
+            " side by side in the fused picture may not belong together; align them first"
         )
     if flagged > MANY:
         said.append(

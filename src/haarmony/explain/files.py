@@ -75,7 +75,7 @@ def encoded(explanation: Explanation) -> dict[str, bytes]:
         files[over] = encode(Path(over), Picture(overlay(name, explanation), (0, 255)))
         named[name] = file, sha256_of(files[file]), over
     text = record(explanation, files=named).model_dump_json(indent=1)
-    text = re.sub(r'\[[^][{}"]*\]', _on_one_line, text)
+    text = re.sub(r'"(?:\\.|[^"\\])*"|\[[^][{}"]*\]', _on_one_line, text)
     files[RECORD] = f"{text}\n".encode()
     return files
 
@@ -88,15 +88,17 @@ def _encoded_map(name: str, of: Explanation) -> bytes:
     return encode(Path(f"{name}.png"), Picture(levels(name, of), (0, 65535)))
 
 
-def _on_one_line(numbers: re.Match[str]) -> str:
-    return f"[{', '.join(numbers[0][1:-1].replace(',', ' ').split())}]"
+def _on_one_line(found: re.Match[str]) -> str:
+    """A list of numbers on one line; a string, which may look like one, as it is."""
+    if found[0].startswith('"'):
+        return found[0]
+    return f"[{', '.join(found[0][1:-1].replace(',', ' ').split())}]"
 
 
 def levels(name: str, of: Explanation) -> np.ndarray:
     """A map's 16-bit levels."""
     if name == "share_b":  # the rest, so that no rounding is left
-        told = (of.share_a > 0) | (of.share_b > 0)
-        return np.where(told, 65535 - levels("share_a", of), 0).astype(np.uint16)
+        return np.where(of.told, 65535 - levels("share_a", of), 0).astype(np.uint16)
     unit = np.clip(getattr(of, name).astype(np.float64) / meaning(name, of).white, 0, 1)
     return np.round(unit * 65535).astype(np.uint16)
 

@@ -133,7 +133,7 @@ def _srgb(lightness: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _shown(name: str, of: Explanation) -> _Shown:
-    values, told = np.where(shows(of), getattr(of, name), 0), (of.share_a > 0) | (of.share_b > 0)
+    values, told = np.where(shows(of), getattr(of, name), 0), of.told
     fused, chosen = pixels_of(of.fused), shown_slice(name, of)
     if chosen is None:
         return _Shown(to_unit(fused), values, told)

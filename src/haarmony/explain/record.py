@@ -83,7 +83,7 @@ class Patch(_Part):
 
 
 class Function(_Part):
-    """Spearman's ρ of the fused luma with the second source's uptake."""
+    """Spearman's ρ of the fused luma with the functional source's uptake."""
 
     value: float | None
     worst: Patch | None
@@ -158,7 +158,7 @@ def meaning(name: str, of: Explanation) -> Meaning:
             f"Standard deviation of the fused picture over {len(of.seeds)} seeds: what the noise decides,"
             " not the sources.",
             f"values of the fused picture, {lo:.7g} to {hi:.7g}",
-            _rounded_up(max(float(of.spread.max()), LEAST * abs(hi - lo))),
+            _rounded_up(max(float(of.spread.max()), LEAST * abs(hi - lo)) or LEAST),
         )
     if name == "unsupported":
         return Meaning(
@@ -198,7 +198,7 @@ def record(of: Explanation, *, files: dict[str, tuple[str, str, str]]) -> Record
         seeds=of.seeds,
         settings=of.settings,
         warnings=of.warnings,
-        told=_mean(((of.share_a > 0) | (of.share_b > 0))[of.inside]),
+        told=_mean(of.told[of.inside]),
         flagged=_flagged(of),
         function=Function.model_validate(of.function, from_attributes=True),
         alignment=of.alignment and Alignment.model_validate(of.alignment, from_attributes=True),
