@@ -71,6 +71,8 @@ def main() -> None:
             found = structures.planted(pictures, options.number, seed=options.seed)
             structures.print_planted(found)
             print()
+            structures.print_soft(pictures, options.number // 2, seed=options.seed)
+            print()
             structures.print_untouched(pictures)
             print()
             structures.print_classical(pictures)

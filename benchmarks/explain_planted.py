@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 from scipy.optimize import minimize
 
 from haarmony import Fuser
@@ -30,9 +31,10 @@ FITTED, FITTED_HEIGHTS = range(200, 212), (-22, -1, 11, 23, 35, 56)
 HELD_OUT, HEIGHTS = range(300, 312), (-16, 5, 17, 41)
 QUANTILE = 0.997
 RATE = 0.008
-"""Part of the pixels that the looks flag together when fitted; the issue allows 0.01."""
+"""Part of the pixels that the looks flag together when fitted: a margin below 0.01."""
 KINDS = ("blob", "edge", "texture")
 CONTRASTS, AREAS = (0.05, 0.07, 0.10, 0.20, 0.50), (9, 20, 50, 130, 400)
+RIMS = (0.0, 1.0, 2.0)
 PART = 0.1
 """Part of a structure's pixels, and at least two of them, that must be flagged for it to count."""
 
@@ -67,12 +69,10 @@ def luma(x: np.ndarray) -> np.ndarray:
 
 
 def phantoms(fuser: Fuser, heads: Iterable[int], heights: Sequence[int]) -> Iterator[Fused]:
-    """Phantom pairs of every head, height and modality, fused."""
-    for seed in heads:
-        for z in heights:
-            for modality in MODALITIES:
-                a, b = head(seed=seed).pair(modality, z)
-                yield Fused(modality, *(luma(x) for x in (a, b, fuser(a, b))))
+    """Phantom pairs of every head, height and modality, fused, each with a seed of its own."""
+    for number, (seed, z, modality) in enumerate(product(heads, heights, MODALITIES)):
+        a, b = head(seed=seed).pair(modality, z)
+        yield Fused(modality, *(luma(x) for x in (a, b, fuser(a, b, seed=number))))
 
 
 def fit(pictures: Iterable[Fused], *, pixels: int = 2000, seed: int = 0) -> dict[str, np.ndarray]:
@@ -118,17 +118,19 @@ def print_fit(weights: dict[str, np.ndarray]) -> None:
         print(f"| {name} | {', '.join(f'{w:.2g}' for w in of)} |")
 
 
-def planted(pictures: Sequence[Fused], number: int, *, seed: int = 42) -> list[Structure]:
+def planted(
+    pictures: Sequence[Fused], number: int, *, seed: int = 42, kinds: Sequence[str] = KINDS, rim: float = 0
+) -> list[Structure]:
     """Plant structures one at a time, each into a picture of its own choice, and see which are flagged."""
     rng, untouched = np.random.default_rng(seed), {}
     found = []
     for _ in range(number):
-        i, kind = int(rng.integers(len(pictures))), KINDS[rng.integers(len(KINDS))]
+        i, kind = int(rng.integers(len(pictures))), kinds[rng.integers(len(kinds))]
         contrast, area = (float(np.exp(rng.uniform(*np.log([x[0], x[-1]])))) for x in (CONTRASTS, AREAS))
         picture, pixels = pictures[i], round(area)
         if i not in untouched:
             untouched[i] = unsupported(picture.f, picture.a, picture.b) >= FLAGGED
-        f, where = plant(picture, kind, contrast, pixels, rng)
+        f, where = plant(picture, kind, contrast, pixels, rng, rim=rim)
         flagged = unsupported(f, picture.a, picture.b) >= FLAGGED
         enough = max(2, PART * pixels)
         hit, chance = (bool(x[where].sum() >= enough) for x in (flagged, untouched[i]))
@@ -137,13 +139,14 @@ def planted(pictures: Sequence[Fused], number: int, *, seed: int = 42) -> list[S
 
 
 def plant(
-    picture: Fused, kind: str, contrast: float, area: int, rng: np.random.Generator
+    picture: Fused, kind: str, contrast: float, area: int, rng: np.random.Generator, *, rim: float = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """The fused luma with a structure, and the disc of `area` pixels that it fills, anywhere in the head.
 
-    Every pixel of it is `contrast` above or below what was there: all above or all below for a blob, half
-    against half for an edge, and by turns for a texture, of which there are checkerboards and stripes of one
-    or two pixels, and grain.
+    Every pixel of it is `contrast` above or below what was there, as far as black and white leave room: all
+    above or all below for a blob, half against half for an edge, and by turns for a texture, of which there
+    are checkerboards and stripes of one or two pixels, and grain. `rim` is the sigma in pixels of a Gaussian
+    that makes the structure soft, its largest difference still being `contrast`.
     """
     rows, columns = np.indices(picture.f.shape)
     at = rng.choice(np.flatnonzero(picture.inside))
@@ -162,7 +165,11 @@ def plant(
         patterns = (rows // cell + columns // cell, rows // cell, columns // cell, grain)
         sign = 1 - 2 * (patterns[rng.integers(len(patterns))] % 2)
     towards = 1 if picture.f[where].mean() < 0.5 else -1  # where there is room
-    return np.clip(picture.f + np.float32(towards * contrast) * sign * where, 0, 1).astype(np.float32), where
+    pattern = sign * where
+    if rim:
+        pattern = gaussian_filter(pattern.astype(np.float64), rim)
+        pattern /= np.abs(pattern).max()
+    return np.clip(picture.f + np.float32(towards * contrast) * pattern, 0, 1).astype(np.float32), where
 
 
 def print_planted(found: Sequence[Structure]) -> None:
@@ -170,6 +177,17 @@ def print_planted(found: Sequence[Structure]) -> None:
     for name, some in groups(found).items():
         rates = (np.mean([getattr(one, of) for one in some]) for of in ("found", "by_chance"))
         print(f"| {name} | {len(some)} |", " | ".join(f"{rate:.1%}" for rate in rates), "|")
+
+
+def print_soft(pictures: Sequence[Fused], number: int, *, seed: int = 42) -> None:
+    """Blobs alone, whose rims are ever softer."""
+    bands = [f"{100 * low:.0f} to {100 * high:.0f} %" for low, high in pairwise(CONTRASTS)]
+    print("| blobs, rim | all |", " | ".join(bands), "|\n|---|---:|" + len(bands) * "---:|")
+    for rim in RIMS:
+        of = groups(planted(pictures, number, seed=seed, kinds=("blob",), rim=rim))
+        rows = [of["all"], *(of.get(f"contrast {band}", []) for band in bands)]
+        rates = [f"{np.mean([one.found for one in some]):.0%}" if some else "" for some in rows]
+        print(f"| {f'σ = {rim:g} px' if rim else 'hard'} |", " | ".join(rates), "|")
 
 
 def groups(found: Sequence[Structure]) -> dict[str, list[Structure]]:
