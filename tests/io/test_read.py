@@ -269,8 +269,11 @@ REFUSED = {
     "jpeg cmyk": (saved(Image.new("CMYK", (8, 8)), "JPEG"), "is a CMYK picture; convert it to RGB"),
     "tiff cmyk": (saved(Image.new("CMYK", (8, 8)), "TIFF"), "is a CMYK picture; convert it to RGB"),
     "tiff lab": (saved(Image.new("LAB", (8, 8)), "TIFF"), "has 8-bit pixels of TIFF kind 8"),
-    "tiff signed": (tiff(np.full((9, 11), -1000, np.int16)), "uint8, uint16, or float in .*, not int16"),
-    "tiff 32 bit": (tiff(np.zeros((9, 11), np.uint32)), "uint8, uint16, or float in .*, not uint32"),
+    "tiff signed": (
+        tiff(np.full((9, 11), -1000, np.int16)),
+        "has int16 values; say which",
+    ),
+    "tiff 32 bit": (tiff(np.zeros((9, 11), np.uint32)), "has uint32 values; say which"),
     "tiff NaN": (tiff(np.where(np.arange(11) == 4, np.float32(np.nan), UNIT)), "row 0, column 4 holds nan"),
     "tiff 1 bit by LZW": (saved(BITS, "TIFF", compression="tiff_lzw"), "by LZW; save it uncompressed"),
 }
@@ -409,3 +412,14 @@ def test_complex_tiff_is_refused(tmp_path, capfd):
     with pytest.raises(ValueError, match=r"p\.tif: has complex pixels; save their magnitude as its own file"):
         read(tmp_path / "p.tif")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.uint32])
+def test_integers_without_a_usual_black_and_white_need_a_range(tmp_path, kind):
+    path = tmp_path / "p.tif"
+    path.write_bytes(tiff(GREY.astype(kind)))
+    with pytest.raises(
+        ValueError, match=rf"has {kind.__name__} values; say which are black and white \(--range"
+    ):
+        read(path)
+    assert read(path, value_range=(0, 255)).value_range == (0, 255)

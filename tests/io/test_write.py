@@ -256,3 +256,9 @@ def test_import_is_light(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", [".nii.gz", ".nii", ".png", ".TIF"])
+def test_an_ending_is_no_name(tmp_path, name):
+    with pytest.raises(ValueError, match=r"without (a name|an ending)"):
+        check_target(tmp_path / name)

@@ -145,6 +145,8 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = True) -> Non
         kind = f"{path.suffix} pictures" if path.suffix else "a name without an ending"
         endings = f"{', '.join(raster.ENCODERS)}, or for a volume in {' or '.join(VOLUME_ENDINGS)}"
         raise ValueError(f"{path}: cannot write {kind}; end the name in {endings}")
+    if path.name.lower() in (*raster.ENCODERS, *VOLUME_ENDINGS):
+        raise ValueError(f"{path}: is an ending without a name before it")
     check_place(path)
     if os.path.lexists(path) and not overwrite:  # also a link that leads nowhere
         raise FileExistsError(f"{path}: exists already; --overwrite (in Python overwrite=True) replaces it")

@@ -103,6 +103,11 @@ def decode(data: bytes, *, value_range: ValueRange | None = None) -> Picture:
             used, why = measured(lo, hi), "the smallest and the largest of the picture"
     if used is not None and (pixels.dtype in INTEGERS or np.isfinite(pixels).all()):
         pixels, notes = ranged(pixels, used), [*notes, told(used, why=why)]
+    if pixels.dtype.kind in "iu" and pixels.dtype not in INTEGERS:
+        raise ValueError(
+            f"has {pixels.dtype} values; say which are black and white (--range-a, --range-b; in Python"
+            " value_range=)"
+        )
     low, high = used or (0.0, float(_top(pixels)))
     if inverted:  # by a range of the file's own values, as DICOM's MONOCHROME1
         pixels, low, high = _top(pixels) - pixels, high, low

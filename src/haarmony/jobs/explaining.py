@@ -47,7 +47,7 @@ def check(a: Path, b: Path, out: Path, folder: Path, *, several: bool, overwrite
     if not several:
         if place in result.parents or result in place.parents:
             raise ValueError(f"{folder}: cannot hold, nor lie in, the output {out}; choose another folder")
-        for path in (folder, *beside(folder)):  # made and removed while it is written
+        for path in beside(folder):  # made and removed while it is written
             for kept in (a, b, out):
                 if resolved(path) in (resolved(kept), *resolved(kept).parents):
                     raise ValueError(f"{path}: is or holds {kept}; choose another folder")
