@@ -75,13 +75,21 @@ def test_each_look_sees_what_it_is_for():
 
 
 def test_an_edge_of_another_direction_is_found():
-    a, b = 0.2 + 0.004 * ROWS, 0.2 + 0.006 * ROWS
-    turned = 0.2 + 0.005 * COLUMNS  # as strong, across; on the diagonal it mixes both
-    on = np.zeros_like(ROWS, bool)
-    on[np.arange(20, 76), np.arange(20, 76)] = True
-    assert looks(0.2 + 0.005 * ROWS, a, b)["edges"][8:-8, 8:-8].max() < 1e-6
-    # |∇f| 0.005 from the triangle; m of a ramp of 0.004 a pixel over 5 is 0.004 √2, d below 0.1.
-    assert looks(turned, a, b)["edges"][on].min() > 0.005 / (0.0009 + 0.22 * 0.0057 + 0.52 * 0.1)
+    def soft(x):
+        return 1 / (1 + np.exp(47.5 - x))
+
+    for contrast in (0.1, 0.2):
+        a, b = 0.4 + contrast * soft(ROWS), 0.45 + contrast * soft(ROWS)
+        across = np.abs(COLUMNS - 47.5) < 1
+        on = across & (np.abs(ROWS - 47.5) < 2)  # where the sources' edge and the turned one cross
+        assert looks(0.42 + contrast * soft(COLUMNS), a, b)["edges"][on].min() >= FLAGGED
+        assert looks(0.42 + contrast * soft(ROWS), a, b)["edges"].max() < 0.01
+
+
+def test_a_turned_ramp_is_a_mixture_where_the_sources_differ_much():
+    a, b = 0.2 + 0.004 * ROWS, 0.2 + 0.006 * ROWS  # a limit: so weak a slope is within the tolerance
+    score = looks(0.2 + 0.005 * COLUMNS, a, b)["edges"][20:76, 20:76]
+    assert 0.05 < score.min() < FLAGGED
 
 
 def test_swapping_the_sources_changes_nothing(sources):
