@@ -166,6 +166,13 @@ def test_a_pair_that_lies_well_stays():
     assert said.startswith("stays, since nothing better was found")
 
 
+def test_the_same_pair_gives_the_same_transform_to_the_last_digit():
+    pair = [Picture(x, (0.0, 255.0)) for x in phantom.head(seed=1).pair("CT", 16)]
+    first, *others = (find(*pair).matrix for _ in range(5))
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+
+
 def test_a_transform_is_saved_and_read_again(tmp_path):
     by = moving(128, 3, 1, 2)
     by.save(tmp_path / "t.json")

@@ -13,6 +13,8 @@ climb by NMI itself (`haarmony.poses`), whose maximum does not depend on how thi
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -320,6 +322,18 @@ def _shrinks(longest: int, coarsest: int) -> list[int]:
     return sorted({max(1, coarse // n) for n in (1, 2, 4)}, reverse=True)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """So that sums are made in one order; what a method is told by itself does not reach its parts."""
+    process = _sitk().ProcessObject
+    before = process.GetGlobalDefaultNumberOfThreads()
+    process.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        process.SetGlobalDefaultNumberOfThreads(before)
+
+
 def _climb(fixed: Any, moving: Any, kind: str, start: np.ndarray, *, shrinks: list[int]) -> np.ndarray:
     """From a matrix to the nearest maximum of mutual information, coarse to fine; rigid, then affine."""
     sitk = _sitk()
@@ -335,7 +349,6 @@ def _climb(fixed: Any, moving: Any, kind: str, start: np.ndarray, *, shrinks: li
         at = matrix @ [*centre, 1]
         transform.SetTranslation((at[:-1] - centre).tolist())
         method = sitk.ImageRegistrationMethod()
-        method.SetNumberOfThreads(1)  # so that sums are made in one order
         method.SetMetricAsMattesMutualInformation(32)
         method.SetMetricSamplingStrategy(method.NONE)
         method.SetInterpolator(sitk.sitkLinear)
@@ -348,7 +361,8 @@ def _climb(fixed: Any, moving: Any, kind: str, start: np.ndarray, *, shrinks: li
         method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
         method.SetInitialTransform(transform, inPlace=True)
         try:
-            method.Execute(fixed, moving)
+            with _one_thread():
+                method.Execute(fixed, moving)
         except RuntimeError as error:  # nothing that varies
             problem = str(error).strip().splitlines()[-1]
             raise ValueError(f"cannot be registered ({problem})") from error
