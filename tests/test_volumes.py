@@ -210,10 +210,9 @@ def test_slices_seen_upright_are_found_where_they_are_stored(codes, plane):
 @pytest.mark.parametrize("model", ["medical"])
 def test_the_worst_patch_of_a_volume_names_the_stored_slice(model):
     rng = np.random.default_rng(0)
-    voxels = rng.random((18, 20, 4)).astype(np.float32)
-    a, b = voxels.copy(), voxels.copy()
-    a[:, :, 3] = 1 - b[:, :, 3]  # there the first source speaks against the second's uptake
-    a[:, :, 3] = np.clip(a[:, :, 3] * 3, 0, 1)
+    b = rng.uniform(0.5, 1, (18, 20, 4)).astype(np.float32)
+    a = 0.8 * b
+    a[:, :, 3] = 1.4 - b[:, :, 3]  # there the first source speaks against the second's uptake
     affine = np.diag([1.0, 1.0, -3.0, 1.0])  # stored from the head down, seen upright from the feet up
     of = Fuser(model).explain(*(Volume(x, (0.0, 1.0), affine) for x in (a, b)), seeds=2, plane="axial")
     assert of.function.worst.slice == 3

@@ -112,7 +112,7 @@ def test_alignment_of_a_pair_as_it_came_and_moved():
             0.0,
             (
                 "the sources seem misaligned, by 8.1 px and 2.5°; what lies side by side in the fused picture"
-                " may not belong together: --register rigid aligns them",
+                " may not belong together; align them first",
             ),
         ),
         (
