@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c const
 .PHONY: demo test check
 
 demo: $(VENV)/.base
-	$(BIN)/haarmony demo -o demo
+	$(BIN)/haarmony demo -o demo --overwrite
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile

@@ -32,6 +32,7 @@ Refused = Callable[..., str]
 def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refused:
     """Runs a benchmark that ends with exit code 2 and without a result: the last line that it says."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))  # as for a script
     Path("recipe.toml").write_text(RECIPE)
 
     def call(name: str, *argv: str) -> str:
@@ -60,6 +61,9 @@ def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
         ("blind data -o out --seed -1", "--seed: -1 is too small"),
         ("blind data -o out --methods maximum,maximum", "'maximum' is named twice"),
         ("blind data -o out --methods maxmum", "haarmony: unknown method 'maxmum'"),
+        ("explain data", "haarmony: data/splits.json: no such file or directory"),
+        ("explain --number 0", "--number: 0 is not above 0"),
+        ("explain --heads -1", "--heads: -1 is not above 0"),
         ("quality data", "haarmony: data/splits.json: no such file or directory"),
         ("quality data --pairs 0", "--pairs: 0 is not above 0"),
         ("quality data --steps 0", "haarmony: steps must be in 1, …, 1000, got 0"),

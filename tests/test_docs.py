@@ -34,17 +34,17 @@ def test_relative_links_lead_to_files(page):
     assert not missing
 
 
-def test_the_code_on_the_metrics_page_prints_what_stands_below_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["metrics", "explain"])
+def test_the_code_on_a_page_prints_what_stands_below_it(name, tmp_path, monkeypatch):
+    text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(
-        r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", METRICS_PAGE, re.DOTALL | re.MULTILINE
-    )
-    assert len(blocks) == METRICS_PAGE.count("```python") > 0
+    blocks = re.findall(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == text.count("```python") > 0
     names: dict[str, object] = {}
     for code, expected in blocks:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(code, "docs/metrics.md", "exec"), names)
+            exec(compile(code, f"docs/{name}.md", "exec"), names)
         assert printed.getvalue() == expected
 
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 from pydantic import Field
 
-from haarmony.journal import Journal, Line
+from haarmony.journal import MAX_BYTES, MAX_LINE, Journal, Line
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other locks and limits")
 
@@ -189,3 +189,44 @@ def test_a_journal_removed_while_another_run_opens_it_is_made_anew(path, monkeyp
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing"):
         write(tmp_path / "missing" / "work.journal", ONE)
+
+
+@pytest.mark.parametrize(
+    "content", [b"mine", b"mine\n", b'{"other":1}\n', b'{"values":{}}\nmine', b"\n", b"[" * 5000 + b"\n"]
+)
+def test_a_file_of_another_kind_is_refused_and_left_as_it_is(path, content):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"work\.journal: is no record of ours and would be changed"):
+        Journal(path, Item).__enter__()
+    assert path.read_bytes() == content
+
+
+@posix
+def test_pipes_and_what_is_too_long_are_refused(path):
+    os.mkfifo(path)
+    for call in (Journal(path, Item).__enter__, Journal(path, Item).read):
+        with pytest.raises(ValueError, match=r"work\.journal: is no regular file"):
+            call()
+    path.unlink()
+    write(path, ONE)
+    os.truncate(path, MAX_BYTES + 1)
+    for call in (Journal(path, Item).__enter__, Journal(path, Item).read):
+        with pytest.raises(ValueError, match=rf"is {MAX_BYTES + 1} bytes long, more than"):
+            call()
+
+
+def test_a_long_end_without_a_line_s_is_cut_off(path):
+    write(path, ONE)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"x" * (3 * MAX_LINE + 1))
+    write(path, TWO)
+    assert path.read_bytes().startswith(whole)
+    assert Journal(path, Item).read() == [ONE, TWO]
+
+
+def test_a_name_that_a_terminal_obeys_is_escaped_in_the_warning(tmp_path, caplog):
+    path = tmp_path / "a\x1b[2J\nb"
+    write(path, ONE)
+    path.write_bytes(path.read_bytes() + b"damaged\n")
+    Journal(path, Item).read()
+    assert caplog.messages[0].isprintable()

@@ -97,6 +97,7 @@ def test_every_pair_has_its_row(tmp_path):
         "values_b": "0,255",
         **dict.fromkeys(("card_sha256", "engine", "steps", "seed", "colour", "plane", "slices"), ""),
         **dict.fromkeys(("range_a", "range_b", "tile", "alignment", "transform_sha256", "error"), ""),
+        "explanation_sha256": "",
     }
     failed, skipped = found["p2"], found["p3"]
     assert (failed["result"], failed["out_sha256"]) == ("failed", "")
@@ -291,6 +292,44 @@ def test_a_table_that_lacks_what_every_version_has_is_refused(tmp_path, content)
     with pytest.raises(ValueError, match=r"manifest\.csv: is no manifest of ours"):
         list(jobs.run(pairs, out, maximum))
     assert (out / "manifest.csv").read_bytes() == content
+
+
+def test_a_record_of_another_kind_is_refused_and_left_as_it_is(tmp_path):
+    pairs, out = fill(tmp_path, ["p1"]), tmp_path / "out"
+    out.mkdir()
+    (out / "manifest.jsonl").write_bytes(b'{"file": "mine.nii"}\nhalf')
+    with pytest.raises(ValueError, match=r"manifest\.jsonl: is no record of ours and would be changed"):
+        list(jobs.run(pairs, out, maximum, overwrite=True))
+    assert os.listdir(out) == ["manifest.jsonl"]
+    assert (out / "manifest.jsonl").read_bytes() == b'{"file": "mine.nii"}\nhalf'
+
+
+@posix
+@pytest.mark.parametrize("name", ["manifest.csv", "manifest.jsonl"])
+def test_a_pipe_in_the_place_of_the_manifest_is_refused(tmp_path, name):
+    pairs, out = fill(tmp_path, ["p1"]), tmp_path / "out"
+    out.mkdir()
+    os.mkfifo(out / name)
+    with pytest.raises(ValueError, match=f"{name}: is no regular file"):
+        list(jobs.run(pairs, out, maximum))
+
+
+@pytest.mark.parametrize("left", [b"", None], ids=["emptied", "removed"])
+def test_what_the_table_knows_counts_where_the_record_is_lost(tmp_path, left):
+    pairs, out = fill(tmp_path, ["p1", "p2"]), tmp_path / "out"
+    fusing = jobs.Fusing("medical", steps=1, seed=7)
+    list(jobs.run(pairs, out, fusing))
+    before, table = places(out), (out / "manifest.csv").read_bytes()
+    (out / "manifest.jsonl").unlink() if left is None else (out / "manifest.jsonl").write_bytes(left)
+    for _ in range(2):
+        assert [x.status for x in jobs.run(pairs, out, fusing)] == ["skipped", "skipped"]
+        assert (places(out), (out / "manifest.csv").read_bytes()) == (before, table)
+    (outcome,) = jobs.run(pairs[:1], out, replace(fusing, seed=8))
+    assert outcome.notes == (f"{out / 'p1.png'}: fused again, since seed: 7 → 8",)
+    assert rows(out)["p2"]["seed"] == "7"
+    write(out / "p2.png", np.zeros((4, 4), np.uint8))  # another's
+    assert [x.status for x in jobs.run(pairs[1:], out, fusing)] == ["skipped"]
+    assert read(out / "p2.png").pixels.shape == (4, 4)
 
 
 @posix

@@ -30,7 +30,7 @@ LAYERS = (
     {"diffusion", "metrics"},
     {"weights", "nets"},
     {"engine", "engine_torch"},
-    {"volumes", "transform", "register", "explain", "fusing_path", "fuser", "jobs", "series"},
+    {"volumes", "transform", "poses", "register", "explain", "fusing_path", "fuser", "jobs", "series"},
     {"generator"},
     {"compare"},
     {"prior"},
@@ -66,13 +66,23 @@ COMMANDS = {
         *("--a", "--b", "--convention", "--help", "--methods", "--metrics", "--out", "--quiet"),
         *("--results", "--show", "--split", "-o"),
     ],
-    "demo": ["--help", "--out", "-o"],
+    "demo": ["--help", "--out", "--overwrite", "-o"],
     "evaluate": [
         *("--a", "--b", "--convention", "--csv", "--fused", "--help", "--json", "--metrics", "--quiet"),
     ],
     "export": ["--help", "--out", "-o", "CHECKPOINT"],
     "fuse": [
-        *("--colour", "--engine", "--format", "--help", "--keep-identity", "--model", "--out", "--overwrite"),
+        *(
+            "--colour",
+            "--engine",
+            "--explain",
+            "--format",
+            "--help",
+            "--keep-identity",
+            "--model",
+            "--out",
+            "--overwrite",
+        ),
         *(
             "--plane",
             "--quiet",
@@ -81,6 +91,7 @@ COMMANDS = {
             "--ray",
             "--register",
             "--seed",
+            "--seeds",
             "--series-a",
             "--series-b",
         ),
@@ -92,7 +103,7 @@ COMMANDS = {
     ],
     "metrics": ["--help"],
     "models": ["--help"],
-    "prior": ["--a", "--b", "--candidates", "--help", "--out", "-o"],
+    "prior": ["--a", "--b", "--candidates", "--help", "--out", "--overwrite", "-o"],
     "train": ["--data", "--help", "--max-time", "--out", "--resume", "-o", "RECIPE"],
 }
 

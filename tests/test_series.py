@@ -1,6 +1,8 @@
 """Two sources of which one is DICOM: which series, which window, what is written; the command's own words."""
 
+import errno
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,9 +10,9 @@ import numpy as np
 import pytest
 
 from haarmony import series
-from haarmony.io import Volume, read, write
+from haarmony.io import Volume, dicom_writer, read, write
 from haarmony.io.dicom import read_dicom
-from haarmony.jobs import Fusing
+from haarmony.jobs import Fusing, explaining
 from haarmony.transform import Transform
 
 sys.path.insert(0, str(Path(__file__).parent / "io"))
@@ -93,10 +95,10 @@ def test_folders_that_both_hold_pictures_pair_up_unless_both_hold_dicom(here):
         (["ct", "mr", "-o", "out", "--format", "dicom", "--window", "liver"], "no window 'liver'"),
         (
             ["mr", "mr", "-o", "out", "--format", "dicom", "--window", "brain"],
-            "neither mr nor mr is a DICOM CT",
+            "neither mr (series 2) nor mr (series 2) is a DICOM CT",
         ),
         (["ct", "mr", "-o", "out", "--format", "dicom", "--series-a", "7"], "no series '7' in it"),
-        (["ct", "mr", "-o", "ct", "--format", "dicom", "--overwrite"], "ct: is or holds a source"),
+        (["ct", "mr", "-o", "ct", "--format", "dicom", "--overwrite"], "ct: is a source"),
         (["ct", "mr", "-o", "ct/out", "--format", "dicom"], "ct/out: lies in the source folder ct; write"),
         (["mr", "ct", "-o", "both/../ct/out.png", "--slices", "0:1"], "lies in the source folder ct; write"),
         (["both", "mr", "-o", "both/x/f.nii.gz", "--series-a", "5"], "lies in the source folder both; write"),
@@ -105,6 +107,9 @@ def test_folders_that_both_hold_pictures_pair_up_unless_both_hold_dicom(here):
         (["ct", "a.png", "-o", "out", "--format", "dicom", "--series-b", "1"], "a.png: is no DICOM"),
         (["ct", "mr", "-o", "out.png", "--keep-identity"], "only a DICOM series keeps identity"),
         (["ct", "mr", "-o", "both", "--format", "dicom"], "both: exists already"),
+        (["ct", "mr", "-o", "new"], "new: is no file's name; add --format dicom for a series, or end it in"),
+        (["ct", "mr", "-o", "both"], "both: is no file's name; add --format dicom"),
+        (["ct", "mr", "-o", "a.png", "--slices", "0:1"], "a.png: exists already; --overwrite replaces it"),
         (["a.png", "a.png", "-o", "out.png", "--window", "brain"], "no source is DICOM"),
         (["a.png", "a.png", "-o", "out", "--format", "dicom"], "no source is DICOM"),
     ],
@@ -137,3 +142,61 @@ def test_a_transform_goes_with_the_output_that_it_was_of(here, as_dicom):
     done = series.fuse_series(*sources, First(), as_dicom=as_dicom, overwrite=True)
     assert done.notes[-1] == f"out.transform.json: stays, but {out} was made without a transform"
     assert Path("out.transform.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "as_dicom", "says"),
+    [
+        ("s/out.part", "s/out", True, r"s/out\.part: is a source"),
+        ("s/out.old.part", "s/out", True, r"s/out\.old\.part: is a source"),
+        ("s/out.part/mr", "s/out", True, r"s/out\.part: holds a source"),
+        ("s/out.png.part", "s/out.png", False, r"s/out\.png\.part: is a source"),
+        ("s/out.nii.gz.part", "s/out.nii.gz", False, r"s/out\.nii\.gz\.part: is a source"),
+        ("s/out.transform.json.part", "s/out.nii", False, r"s/out\.transform\.json\.part: is a source"),
+    ],
+)
+def test_sources_called_what_the_output_is_while_it_is_written_stay(here, source, out, as_dicom, says):
+    Path(source).parent.mkdir(parents=True)
+    shutil.copytree("mr", source) if as_dicom else shutil.copy("mr/000.dcm", source)
+    before = sorted(Path("s").rglob("*"))
+    for sources in ((source, "ct"), ("ct", source)):
+        a, b = map(Path, sources)
+        with pytest.raises(ValueError, match=says):
+            series.fuse_series(a, b, Path(out), First(), as_dicom=as_dicom, overwrite=True)
+    assert sorted(Path("s").rglob("*")) == before
+
+
+def test_sources_in_the_place_of_an_unfinished_explanation_stay(here):
+    shutil.copytree("mr", "why.part/mr")
+    for a, b, out in (("why.part/mr", "ct", "out.nii"), ("mr", "ct", "why.part/out.nii")):
+        with pytest.raises(ValueError, match=r"why\.part: is or holds why\.part/"):
+            explaining.check(Path(a), Path(b), Path(out), Path("why"), several=False, overwrite=True)
+
+
+def test_a_series_that_appears_meanwhile_stays(here):
+    class Slow(First):
+        def __call__(self, a: Volume, b: Volume) -> Volume:
+            Path("out").mkdir(exist_ok=True)
+            Path("out/mine.txt").write_text("mine")
+            return a
+
+    with pytest.raises(FileExistsError, match="out: exists already"):
+        series.fuse_series(Path("mr"), Path("ct"), Path("out"), Slow(), as_dicom=True)
+    assert os.listdir("out") == ["mine.txt"]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["writing", "placing"])
+def test_a_series_that_cannot_be_written_leaves_the_former_one_its_transform(here, monkeypatch, late):
+    by = Transform(np.eye(4), np.zeros(3), "rigid", 1.0, 1.1)
+    sources = Path("mr"), Path("ct"), Path("out")
+    series.fuse_series(*sources, First(transform=by), as_dicom=True)
+    before = {path: path.read_bytes() for path in (*Path("out").iterdir(), Path("out.transform.json"))}
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(*(Path, "rename") if late else (dicom_writer, "_slice"), full)
+    with pytest.raises(OSError, match="No space left"):
+        series.fuse_series(*sources, First(), as_dicom=True, overwrite=True)
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(os.listdir()) == ["ct", "mr", "out", "out.transform.json"]

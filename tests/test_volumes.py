@@ -191,3 +191,29 @@ def test_a_slice_knows_where_it_lies(codes, plane, unit):
     i, j, k = np.rint(at[:3]).astype(int)
     np.testing.assert_allclose(at[:3], (i, j, k), atol=1e-6)
     assert a.voxels[i, j, k] == shown.pixels[row, column]
+
+
+@pytest.mark.parametrize("plane", volumes.PLANES)
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SRA"])
+def test_slices_seen_upright_are_found_where_they_are_stored(codes, plane):
+    volume = ramped(codes)
+    places = volumes.stored_at(volume, plane)
+    assert sorted(places) == list(range(volumes.count(volume, plane)))
+    axis = volume.voxels.shape.index(len(places))
+    for k in (0, 5):
+        shown = volumes.upright(volume.voxels, volume.affine, plane)[:, :, k]
+        np.testing.assert_array_equal(
+            np.sort(shown, None), np.sort(volume.voxels.take(places[k], axis), None)
+        )
+
+
+@pytest.mark.parametrize("model", ["medical"])
+def test_the_worst_patch_of_a_volume_names_the_stored_slice(model):
+    rng = np.random.default_rng(0)
+    b = rng.uniform(0.5, 1, (18, 20, 4)).astype(np.float32)
+    a = 0.8 * b
+    a[:, :, 3] = 1.4 - b[:, :, 3]  # there the first source speaks against the second's uptake
+    affine = np.diag([1.0, 1.0, -3.0, 1.0])  # stored from the head down, seen upright from the feet up
+    of = Fuser(model).explain(*(Volume(x, (0.0, 1.0), affine) for x in (a, b)), seeds=2, plane="axial")
+    assert of.function.worst.slice == 3
+    assert of.plane == "axial"

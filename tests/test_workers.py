@@ -229,6 +229,24 @@ def test_what_is_being_done_at_ctrl_c_is_not_lost(tmp_path):
 
 
 @posix
+@pytest.mark.parametrize("hurried", [False, True], ids=["second", "hurried"])
+def test_ctrl_c_that_is_to_end_at_once_does(tmp_path, hurried):
+    script = GUARDED.replace("workers=2)", "workers=2, hurried=lambda: True)") if hurried else GUARDED
+    run = started(tmp_path, script, seconds=60)
+    pids = [int(run.stdout.readline()) for _ in range(2)]
+    if not hurried:
+        os.killpg(run.pid, signal.SIGINT)
+        time.sleep(0.5)
+        assert run.poll() is None
+    begin = time.monotonic()
+    os.killpg(run.pid, signal.SIGINT)
+    _, err = run.communicate(timeout=50)
+    assert time.monotonic() - begin < 10  # the machine may be busy; a job takes 60
+    assert err.splitlines()[-1] == "KeyboardInterrupt"
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@posix
 def test_workers_die_with_a_killed_parent(tmp_path):
     run = started(tmp_path, GUARDED, seconds=60)
     pids = [int(run.stdout.readline()) for _ in range(2)]

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from haarmony.codec import FACTOR, Autoencoder, Codec
+from haarmony.text import plain
 from haarmony.weights import (
     Card,
     DifFusionCard,
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 STRIP = 16384
 """Positions that a step network works on at a time: more outgrow the processor's caches (4 times slower)."""
+
+DEEPEST = 1000
+"""Blocks that a network may say it has."""
 
 Latent = Float[np.ndarray, "b c h w"]
 Condition = Float[np.ndarray, "b k h w"]
@@ -93,11 +97,12 @@ class OnnxEngine:
     def denoise(self, z_t: Latent, condition: Condition, t: Steps) -> Latent:
         inputs = {"z": z_t, "condition": condition, "t": t}
         if self._whole:
-            return _run(self._denoiser, inputs)
-        return _in_strips(self._denoiser, inputs, halo=self._halo)
+            return _run(self._denoiser, inputs, channels=z_t.shape[1])
+        return _in_strips(self._denoiser, inputs, halo=self._halo, channels=z_t.shape[1])
 
     def refine(self, x_0: Latent, condition: Condition, t: Steps) -> Latent:
-        return _in_strips(self._refiner, {"z": x_0, "condition": condition, "t": t}, halo=self._halo)
+        inputs = {"z": x_0, "condition": condition, "t": t}
+        return _in_strips(self._refiner, inputs, halo=self._halo, channels=x_0.shape[1])
 
 
 class OnnxDifFusion:
@@ -105,6 +110,7 @@ class OnnxDifFusion:
 
     def __init__(self, folder: Path, card: DifFusionCard, *, threads: int | None = None) -> None:
         self.steps = card.features_at
+        self._channels = 3 * card.diffusion.channels
         self.reach = head_reach(_depth(folder, card, "head_depth"))
         self._observer, self._head = _load(folder, card, threads=threads)
 
@@ -112,7 +118,7 @@ class OnnxDifFusion:
         return _run(self._observer, {"x_t": x_t, "k": k})
 
     def fuse(self, features: Condition) -> Latent:
-        return _in_strips(self._head, {"features": features}, halo=self.reach)
+        return _in_strips(self._head, {"features": features}, halo=self.reach, channels=self._channels)
 
 
 class OnnxUNet:
@@ -122,7 +128,7 @@ class OnnxUNet:
         (self._unet,) = _load(folder, card, threads=threads)
 
     def __call__(self, x_t: Latent, t: Steps) -> Latent:
-        return _run(self._unet, {"z": x_t, "t": t})
+        return _run(self._unet, {"z": x_t, "t": t}, channels=x_t.shape[1])
 
 
 def head_reach(depth: int) -> int:
@@ -143,8 +149,8 @@ def load_codec(folder: Path, card: DiffusionCard, *, threads: int | None = None)
     halo = 3 * _depth(own, of, "depth") + 2  # rows of the latent that either network's convolutions reach
     encoder, decoder = _load(own, of, threads=threads)
     return Autoencoder(
-        lambda x: _in_strips(encoder, {"x": x}, halo=halo, into=FACTOR),
-        lambda z: _in_strips(decoder, {"z": z}, halo=halo, out=FACTOR),
+        lambda x: _in_strips(encoder, {"x": x}, halo=halo, into=FACTOR, channels=of.channels),
+        lambda z: _in_strips(decoder, {"z": z}, halo=halo, out=FACTOR, channels=1),
         of.channels,
     )
 
@@ -152,13 +158,22 @@ def load_codec(folder: Path, card: DiffusionCard, *, threads: int | None = None)
 def _depth(folder: Path, card: Card, name: str) -> int:
     """How many blocks a network has, of those whose reach decides how it can be run in parts."""
     try:
-        return int(str(card.net[name]))
+        depth = int(str(card.net[name]))
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{folder / 'card.toml'}: net: no depth of a network ({error})") from None
+        raise ValueError(f"{folder / 'card.toml'}: net: no depth of a network ({plain(error)})") from None
+    if not 0 <= depth <= DEEPEST:
+        raise ValueError(f"{folder / 'card.toml'}: net: {name} is {depth}, not from 0 to {DEEPEST}")
+    return depth
 
 
 def _in_strips(
-    network: InferenceSession, inputs: dict[str, np.ndarray], *, halo: int, into: int = 1, out: int = 1
+    network: InferenceSession,
+    inputs: dict[str, np.ndarray],
+    *,
+    halo: int,
+    channels: int,
+    into: int = 1,
+    out: int = 1,
 ) -> Latent:
     """A network on strips of rows that reach `halo` rows into their neighbours: the same result.
 
@@ -174,7 +189,8 @@ def _in_strips(
             name: np.ascontiguousarray(x[:, :, into * first : into * last]) if x.ndim == 4 else x
             for name, x in inputs.items()
         }
-        strips.append(_run(network, part)[:, :, out * (top - first) :][:, :, : out * rows])
+        strip = _run(network, part, channels=channels, into=into, out=out)
+        strips.append(strip[:, :, out * (top - first) :][:, :, : out * rows])
     return np.concatenate(strips, axis=2)
 
 
@@ -213,15 +229,37 @@ def _load(folder: Path, card: Card, *, threads: int | None) -> list[InferenceSes
     return loaded
 
 
-def _run(network: InferenceSession, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """The answer to those of the inputs that the graph has: unused ones are not exported."""
+def _run(
+    network: InferenceSession,
+    inputs: dict[str, np.ndarray],
+    *,
+    channels: int | None = None,
+    into: int = 1,
+    out: int = 1,
+) -> np.ndarray:
+    """The answer to those of the inputs that the graph has: unused ones are not exported.
+
+    Raises:
+        ValueError: It cannot run on them, or answers with what is no float picture of so many channels, with
+            `out` rows and columns for `into` of the inputs.
+    """
     try:
         asked = {one.name for one in network.get_inputs()}
-        return np.asarray(network.run(None, {name: x for name, x in inputs.items() if name in asked})[0])
+        answers = network.run(None, {name: x for name, x in inputs.items() if name in asked})
+        answer = np.asarray(answers[0])
     except Exception as error:  # wrong inputs or shapes, or no memory
         shapes = ", ".join(str(x.shape) for x in inputs.values())
         problem = str(error).splitlines()[0]
         raise ValueError(f"the model cannot run on inputs of {shapes} ({problem})") from error
+    batch, _, height, width = next(x.shape for x in inputs.values() if x.ndim == 4)
+    wanted = batch, channels, height // into * out, width // into * out
+    fits = answer.ndim == 4 and all(n in (None, m) for n, m in zip(wanted, answer.shape, strict=True))
+    if not fits or answer.dtype.kind != "f":
+        shown = tuple("any" if n is None else n for n in wanted)
+        raise ValueError(
+            f"the model is damaged: a graph answers with {answer.dtype} {answer.shape}, not floats {shown}"
+        )
+    return answer
 
 
 def _usable_cores() -> int:

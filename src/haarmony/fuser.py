@@ -58,6 +58,7 @@ class Fuser:
             raise ValueError(f"unknown engine '{engine}': choose onnx or torch")
         folder = weights.find(model)
         self.card = weights.load_card(folder)
+        self._folder, self._engine_name = folder, engine
         self._engine, self._codec = _load(folder, self.card, engine, threads=threads)
 
     def __call__(
@@ -144,6 +145,7 @@ class Fuser:
             ValueError: As for a call, or too few seeds.
         """
         from haarmony.explain import Looking
+        from haarmony.manifest import Settings, sha256, shown
 
         self.check_steps(steps)
         if seeds < 2:
@@ -155,7 +157,18 @@ class Fuser:
             seeds=range(seed, seed + seeds),
         )
         fused = self._fuse(a, b, look, colour=colour, plane=plane, slices=slices, callback=callback)
-        return look.explanation(fused, a, b, plane=plane)
+        settings = Settings(
+            model=self.card.name,
+            card_sha256=sha256(self._folder / "card.toml"),
+            engine=self._engine_name,
+            steps=None if isinstance(self.card, DifFusionCard) else steps or self.card.diffusion.steps,
+            seed=seed,
+            colour=colour,
+            plane=plane,
+            slices=shown(slices, ":"),
+            tile=tile,
+        )
+        return look.explanation(fused, a, b, plane=plane, settings=settings)
 
     def _fuse(
         self,

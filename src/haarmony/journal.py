@@ -13,9 +13,11 @@ the system lets go of when that process dies.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +25,12 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from haarmony.io.files import lock
+from haarmony.io.files import check_regular, lock
+from haarmony.text import visible
 
+MAX_BYTES = 2**28
+"""Of a journal that is read: some 300,000 results."""
+MAX_LINE = 2**20
 _log = logging.getLogger(__name__)
 
 
@@ -46,6 +52,8 @@ class Journal(Generic[Kept]):
         kind: The model of its lines.
 
     Raises:
+        ValueError: On opening: the file is no journal of this kind, no regular file, or longer than
+            `MAX_BYTES`.
         OSError: On opening: it cannot be written, or another process has it open.
     """
 
@@ -61,21 +69,52 @@ class Journal(Generic[Kept]):
         Lines that are damaged or that another version wrote are passed over, with a warning in the log.
 
         Raises:
+            ValueError: It is no regular file, or longer than `MAX_BYTES`.
             OSError: It cannot be read.
         """
+        check_regular(self.path, most=MAX_BYTES)
+        items, damaged = [], 0
         try:
-            *lines, _ = self.path.read_bytes().split(b"\n")
+            with open(self.path, "rb") as file:
+                while line := file.readline(MAX_LINE):
+                    try:
+                        if line.endswith(b"\n"):
+                            items.append(self._kind.model_validate_json(line))
+                        else:
+                            damaged += len(line) == MAX_LINE
+                    except ValidationError:
+                        damaged += 1
         except FileNotFoundError:
             return []
-        items = []
-        for line in lines:
-            try:
-                items.append(self._kind.model_validate_json(line))
-            except ValidationError:
-                continue
-        if damaged := len(lines) - len(items):
-            _log.warning("%s: %d lines are damaged or of another version", self.path, damaged)
+        if damaged:
+            name = visible(str(self.path))
+            _log.warning("%s: %d lines are damaged or of another version", name, damaged)
         return items
+
+    def check(self) -> None:
+        """Refuse a file that is no journal of this kind, and would be changed.
+
+        It is one if a line has the first two keys that the kind's must have, or the only one, cut off, begins
+        as they do.
+
+        Raises:
+            ValueError: The message names the file.
+            OSError: It cannot be read.
+        """
+        check_regular(self.path, most=MAX_BYTES)
+        with suppress(FileNotFoundError), open(self.path, "rb") as file:
+            fields = self._kind.model_fields
+            keys = [name for name, field in fields.items() if field.is_required()][:2]
+            begin, head = f'{{"{keys[0]}":'.encode(), file.readline(MAX_LINE)
+            if head[: len(begin)] == begin[: len(head)] and not head.endswith(b"\n"):
+                return
+            line = head
+            while line:
+                with suppress(ValueError, RecursionError):
+                    if isinstance(content := json.loads(line), dict) and content.keys() >= {*keys}:
+                        return
+                line = file.readline(MAX_LINE)
+            raise ValueError(f"{self.path}: is no record of ours and would be changed; move it away")
 
     def append(self, item: Kept, *, sync: bool = False) -> None:
         """Write an item's line, so that it stays even if this process is killed right after.
@@ -107,6 +146,7 @@ class Journal(Generic[Kept]):
         self.path.unlink()
 
     def __enter__(self) -> Journal[Kept]:
+        self.check()
         while True:
             file = open(self.path, "a+b", buffering=0)
             try:
@@ -114,8 +154,8 @@ class Journal(Generic[Kept]):
                     raise BlockingIOError(f"{self.path}: another run is at work on it; wait for it to end")
                 # Between the two lines above, the run that had it may have ended and removed it.
                 if os.fstat(file.fileno()).st_nlink:
-                    file.seek(0)
-                    file.truncate(file.readall().rfind(b"\n") + 1)
+                    self.check()
+                    _cut(file)
                     self._file = file
                     return self
             except BaseException:
@@ -130,3 +170,16 @@ class Journal(Generic[Kept]):
         traceback: TracebackType | None,
     ) -> None:
         self._file.close()
+
+
+def _cut(file: FileIO) -> None:
+    """Cut off a last line that has no end."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        begin = max(0, end - MAX_LINE)
+        file.seek(begin)
+        if (found := file.read(end - begin).rfind(b"\n")) >= 0:
+            end = begin + found + 1
+            break
+        end = begin
+    file.truncate(end)

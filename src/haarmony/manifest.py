@@ -3,7 +3,8 @@
 Two files stand in the folder and both stay. manifest.jsonl is the record: a `haarmony.journal`, to which
 every output's line is added, digest included, *before* the output is put in its place. So whenever a run is
 killed, what stands there is a file whose digest the record knows, or none of ours. manifest.csv says the same
-for people, a row for each pair; it is written anew from the record when a run ends or is interrupted.
+for people, a row for each pair; it is written anew from the record when a run ends or is interrupted. Where
+the record is lost, what the table knows still counts.
 
 Either may be another version's, with other columns: what this one knows is read by its name, what it does not
 know is kept, and what is missing counts as unknown (`Entry.changes`).
@@ -20,11 +21,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 import haarmony
-from haarmony.io import replacing
-from haarmony.journal import Journal, Line
+from haarmony.io import check_regular, replacing
+from haarmony.journal import MAX_BYTES, Journal, Line
 
 RECORD, TABLE = "manifest.jsonl", "manifest.csv"
 ALWAYS = {"stem", "a", "b", "out", "out_sha256", "result"}
@@ -87,10 +88,13 @@ class Entry(Line):
     alignment: str = ""
     transform_sha256: str = ""
     """Of the file beside `out` that holds the transform which was applied; "" where none was."""
+    explanation_sha256: str = ""
+    """Of the explain.json that was made with `out`; "" where none was."""
     seconds: float = 0.0
     result: Literal["fused", "skipped", "failed"]
     """"fused": the file was made of these sources, in this run or a former one; "skipped": another stands
-    there, of which nothing is known."""
+    there, of which nothing is known; "failed": none was made, and where `out_sha256` is not empty a former
+    run's still stands there."""
     error: str = ""
 
     def changes(self, settings: Settings, *, a_sha256: str, b_sha256: str) -> list[str]:
@@ -117,7 +121,8 @@ class Manifest:
     """The manifest of a folder; open it with ``with``, one process at a time.
 
     Raises:
-        ValueError: On opening: one of its files is a link, or a manifest.csv that was not written here.
+        ValueError: On opening: one of its files is a link or no regular file, was not written here, or is
+            longer than `haarmony.journal.MAX_BYTES`.
         OSError: On opening: it cannot be written, or another run is at work on the folder. On closing:
             manifest.csv cannot be written; it is as it was, and the record is whole.
     """
@@ -133,6 +138,10 @@ class Manifest:
     def saved(self, out: str, transform_sha256: str | None) -> bool:
         """Whether a transform of this digest is one that a run saved beside the output of this name."""
         return (out, transform_sha256) in self._transforms
+
+    def explained(self, stem: str, explanation_sha256: str) -> bool:
+        """Whether an explain.json of this digest is one that a run made of this pair."""
+        return (stem, explanation_sha256) in self._explanations
 
     def add(self, entry: Entry) -> None:
         """Record what is about to be put in place, or has failed, so that a power cut does not undo it.
@@ -150,18 +159,27 @@ class Manifest:
             self._made[entry.stem, entry.out_sha256] = entry
             if entry.transform_sha256:
                 self._transforms.add((entry.out, entry.transform_sha256))
+            if entry.explanation_sha256:
+                self._explanations.add((entry.stem, entry.explanation_sha256))
 
     def __enter__(self) -> Manifest:
         for path in (self._journal.path, self._table):
             if path.is_symlink():
                 raise ValueError(f"{path}: is a link; the manifest follows none, so remove it")
+            check_regular(path, most=MAX_BYTES)
         if self._table.exists() and not ALWAYS <= _columns(self._table):
             raise ValueError(f"{self._table}: is no manifest of ours and would be replaced; move it away")
         self._journal.__enter__()
         self._made: dict[tuple[str, str], Entry] = {}
         self._transforms: set[tuple[str, str | None]] = set()
+        self._explanations: set[tuple[str, str]] = set()
         self._rows: dict[str, Entry] = {}
-        for entry in self._journal.read():
+        recorded = self._journal.read()
+        known = {(entry.stem, entry.out_sha256) for entry in recorded}
+        for entry in _rows(self._table):
+            if entry.result == "fused" and (entry.stem, entry.out_sha256) not in known:
+                self.show(entry)
+        for entry in recorded:
             self.show(entry)
         return self
 
@@ -186,6 +204,25 @@ def _columns(path: Path) -> set[str]:
             return set(next(csv.reader([file.readline(HEAD)]), []))
         except csv.Error:
             return set()
+
+
+def _rows(path: Path) -> list[Entry]:
+    """What a table knows; rows that are damaged are passed over."""
+    if not path.exists():
+        return []
+    entries = []
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file, suppress(csv.Error):
+        for row in csv.DictReader(file):
+            fields = {name: _read(name, text) for name, text in row.items() if name and text is not None}
+            with suppress(ValidationError):
+                entries.append(Entry.model_validate(fields))
+    return entries
+
+
+def _read(name: str, text: str) -> str | None:
+    """A cell: what is None where it is nothing is empty in the table."""
+    field = Entry.model_fields.get(name)
+    return None if not text and field is not None and field.default is None else text
 
 
 def _table(entries: list[Entry]) -> bytes:

@@ -6,21 +6,23 @@ What is maximised over a transform T of `haarmony.transform` is
 
 where both overlap (Studholme, Hill and Hawkes 1999, doi:10.1016/S0031-3203(98)00091-0). `find` tries a few
 hundred poses of small pictures, then lets SimpleITK (extra `register`) climb from the best one by Mattes'
-mutual information. `look` stops after the first part: it says whether a pair seems misaligned at all.
+mutual information. `look` stops after the first part: it says whether a pair seems misaligned at all. Volumes
+climb by NMI itself (`haarmony.poses`), whose maximum does not depend on how thick their slices are.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from haarmony import volumes
+from haarmony import poses, volumes
 from haarmony.colour import to_luma
 from haarmony.io import Picture, Volume, to_unit
-from haarmony.io.dicom import TO_RAS
 from haarmony.io.picture import BLOCK
 from haarmony.transform import Transform, apply, resampled, rotation, swapped, turned
 
@@ -49,8 +51,6 @@ REACH = 6
 """Pixels of the small pictures that are tried in each direction: a tenth of the longest side."""
 LEVELS = 16
 """Grey levels of the small pictures: more have too few pixels each."""
-SAMPLES, SEED = 100_000, 42
-"""Voxels of a volume that its mutual information is estimated from, and which."""
 GAIN = 0.1
 """By what share NMI − 1 has to be larger elsewhere before a pair counts as misaligned."""
 AWAY = 1.5
@@ -89,10 +89,12 @@ def align(
     if how not in KINDS:
         raise ValueError(f"unknown registration {how!r}; it is one of {', '.join(KINDS)}")
     if transform is not None:
-        return apply(b, transform), transform, f"moved {transform.described()}, as saved"
+        return apply(b, transform), transform, f"moved {transform.moved()}, as saved"
     seen = look(a, b) if how in ("none", "auto") else None
     if how == "none" and seen is not None:
-        return b, None, f"the pair seems misaligned, {seen.described()}; --register rigid aligns it"
+        where = " in the slice looked at" if isinstance(a, Volume) else ""
+        said = f"the pair seems misaligned{where}, {seen.described()}"
+        return b, None, f"{said}; --register rigid aligns it"
     if how == "none" or (how == "auto" and seen is None):
         return b, None, "seems aligned, so it stays" if how == "auto" else ""
     found = find(a, b, "affine" if how == "affine" else "rigid")
@@ -113,8 +115,8 @@ def find(a: Picture | Volume, b: Picture | Volume, kind: str = "rigid") -> Trans
         The transform; the same pair gives the same one on the same machine.
 
     Raises:
-        ValueError: Sizes differ, volumes do not overlap or are sheared, or `kind` is unknown.
-        ModuleNotFoundError: SimpleITK is not installed.
+        ValueError: Sizes differ, volumes hardly overlap or have too few slices, or `kind` is unknown.
+        ModuleNotFoundError: The sources are pictures and SimpleITK is not installed.
     """
     if kind not in ("rigid", "affine"):
         raise ValueError(f"unknown registration {kind!r}; it is one of {', '.join(KINDS)}")
@@ -294,17 +296,11 @@ def _judged(x: np.ndarray, y: np.ndarray, matrix: np.ndarray, centre: np.ndarray
 
 
 def _find_volume(a: Volume, b: Volume, kind: str) -> Transform:
-    """In the scanner's frame, turned from RAS to the LPS that SimpleITK counts in."""
+    """In the scanner's frame."""
     a, b = _grey(a), _grey(b)
-    step = max(1, max(a.shape) // 128)
-    thinned = a.affine @ np.diag([step, step, step, 1.0])
-    thin = replace(a, voxels=a.voxels[::step, ::step, ::step], affine=thinned)
-    before = _agreement(thin, b)  # refuses volumes that do not overlap, before any work
-    shrinks = _shrinks(max(a.shape), SMALL // 2)
-    matrix = TO_RAS @ _climb(_placed(a), _placed(b), kind, np.eye(4), shrinks=shrinks) @ TO_RAS
+    matrix, before, after = poses.climb(a, b, kind)
     centre = (volumes.to_mm(a) @ [*((np.array(a.shape) - 1) / 2), 1])[:3]
-    found = Transform(matrix, centre, kind, before, before)
-    return replace(found, after=_agreement(thin, apply(b, found)))
+    return Transform(matrix, centre, kind, before, after)
 
 
 def _grey(volume: Volume) -> Volume:
@@ -314,32 +310,6 @@ def _grey(volume: Volume) -> Volume:
     return replace(volume, voxels=np.stack(slices, axis=2).astype(np.float32))
 
 
-def _agreement(a: Volume, b: Any) -> float:
-    """NMI of two volumes where they overlap, on the first one's grid."""
-    everywhere = replace(b, voxels=np.full(b.shape, 255, np.uint8))
-    x, y, inside = a, volumes.aligned(a, b)[1], volumes.aligned(a, everywhere)[1]
-    there = to_unit(inside.voxels) > 0.5
-    return _nmi(_levels(to_unit(x.voxels), 0.0, 1.0)[there], _levels(to_unit(y.voxels), 0.0, 1.0)[there])
-
-
-def _placed(volume: Volume) -> Any:
-    """The volume as SimpleITK has it: (k, j, i), with origin, spacing and directions in LPS."""
-    sitk = _sitk()
-
-    affine = TO_RAS @ volumes.to_mm(volume)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    directions = affine[:3, :3] / spacing
-    if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-3):
-        raise ValueError(
-            "a sheared volume (a tilted gantry) cannot be registered; resample it straight first"
-        )
-    image = sitk.GetImageFromArray(np.ascontiguousarray(to_unit(volume.voxels).transpose(2, 1, 0)))
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin(affine[:3, 3].tolist())
-    image.SetDirection(directions.ravel().tolist())
-    return image
-
-
 def _image(x: np.ndarray) -> Any:
     sitk = _sitk()
 
@@ -347,34 +317,40 @@ def _image(x: np.ndarray) -> Any:
 
 
 def _shrinks(longest: int, coarsest: int) -> list[int]:
-    """By what to shrink, coarse to fine: from about `coarsest` pixels or voxels to four times as many."""
+    """By what to shrink, coarse to fine: from about `coarsest` pixels to four times as many."""
     coarse = max(1, longest // coarsest)
     return sorted({max(1, coarse // n) for n in (1, 2, 4)}, reverse=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """So that sums are made in one order; what a method is told by itself does not reach its parts."""
+    process = _sitk().ProcessObject
+    before = process.GetGlobalDefaultNumberOfThreads()
+    process.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        process.SetGlobalDefaultNumberOfThreads(before)
 
 
 def _climb(fixed: Any, moving: Any, kind: str, start: np.ndarray, *, shrinks: list[int]) -> np.ndarray:
     """From a matrix to the nearest maximum of mutual information, coarse to fine; rigid, then affine."""
     sitk = _sitk()
 
-    dimension = fixed.GetDimension()
     centre = fixed.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in fixed.GetSize()])
     # Mutual information grows where less overlaps. So that all overlaps, the edges go on.
     margin = [n // 4 for n in moving.GetSize()]
     moving, matrix = sitk.ZeroFluxNeumannPad(moving, margin, margin), start
     for stage in ("rigid", "affine") if kind == "affine" else ("rigid",):
-        rigid = sitk.Euler2DTransform() if dimension == 2 else sitk.Euler3DTransform()
-        transform = rigid if stage == "rigid" else sitk.AffineTransform(dimension)
+        transform = sitk.Euler2DTransform() if stage == "rigid" else sitk.AffineTransform(2)
         transform.SetCenter(centre)
         transform.SetMatrix(matrix[:-1, :-1].ravel().tolist())
         at = matrix @ [*centre, 1]
         transform.SetTranslation((at[:-1] - centre).tolist())
         method = sitk.ImageRegistrationMethod()
-        method.SetNumberOfThreads(1)  # so that sums are made in one order
         method.SetMetricAsMattesMutualInformation(32)
-        method.SetMetricSamplingStrategy(method.NONE if dimension == 2 else method.REGULAR)
-        if dimension == 3:
-            voxels = [fixed.GetNumberOfPixels() / shrink**3 for shrink in shrinks]
-            method.SetMetricSamplingPercentagePerLevel([min(1.0, SAMPLES / n) for n in voxels], SEED)
+        method.SetMetricSamplingStrategy(method.NONE)
         method.SetInterpolator(sitk.sitkLinear)
         method.SetOptimizerAsRegularStepGradientDescent(
             learningRate=1.0, minStep=1e-3, numberOfIterations=200, gradientMagnitudeTolerance=1e-8
@@ -385,11 +361,12 @@ def _climb(fixed: Any, moving: Any, kind: str, start: np.ndarray, *, shrinks: li
         method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
         method.SetInitialTransform(transform, inPlace=True)
         try:
-            method.Execute(fixed, moving)
-        except RuntimeError as error:  # too few slices, or nothing that varies
+            with _one_thread():
+                method.Execute(fixed, moving)
+        except RuntimeError as error:  # nothing that varies
             problem = str(error).strip().splitlines()[-1]
             raise ValueError(f"cannot be registered ({problem})") from error
-        matrix = np.eye(dimension + 1)
-        matrix[:-1, :-1] = np.reshape(transform.GetMatrix(), (dimension, dimension))
+        matrix = np.eye(3)
+        matrix[:-1, :-1] = np.reshape(transform.GetMatrix(), (2, 2))
         matrix[:-1, -1] = np.array(transform.GetTranslation()) + centre - matrix[:-1, :-1] @ centre
     return matrix

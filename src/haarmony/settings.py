@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from haarmony.io import replacing
+from haarmony.io import check_regular, replacing
 from haarmony.text import plain
 
 if sys.version_info >= (3, 11):
@@ -18,14 +18,19 @@ else:
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
+LARGEST = 2**20
+"""Bytes of a file that is read."""
+
 
 def load(path: Path, kind: type[Settings]) -> Settings:
     """Read `path` as a `kind`.
 
     Raises:
-        ValueError: It is not TOML, lacks a key, has an unknown one or one out of range.
+        ValueError: It is longer than `LARGEST`, not TOML, lacks a key, has an unknown one or one out of
+            range.
         OSError: It cannot be read.
     """
+    check_regular(path, most=LARGEST)
     try:
         return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:

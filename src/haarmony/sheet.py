@@ -30,7 +30,7 @@ DIM: Colour = (150, 156, 168)
 MARGIN = 44
 GAP = 16  # between neighbouring cells
 _LABEL = 156  # width of the row labels
-_TITLE, _HEADING, _BODY = 30, 18, 14  # sizes of type in pixels
+_TITLE, _HEADING, BODY = 30, 18, 14  # sizes of type in pixels
 
 
 @dataclass(frozen=True)
@@ -112,18 +112,18 @@ def layout(
         return placed.box[3]
 
     y = put(title, MARGIN, MARGIN, right - MARGIN, _TITLE, BRIGHT)
-    y = put(subtitle, MARGIN, y + 4 if title else y, right - MARGIN, _BODY, DIM)
+    y = put(subtitle, MARGIN, y + 4 if title else y, right - MARGIN, BODY, DIM)
     y = max(MARGIN, y + 24 if texts else y)
     if columns:
         deepest = y
         for heading, left, width in zip(columns, lefts, widths, strict=True):
-            deepest = max(deepest, put(heading, left, y, width, _BODY, DIM))
+            deepest = max(deepest, put(heading, left, y, width, BODY, DIM))
         y = deepest + 8
     places = []
     for row, cells in zip(rows, shapes, strict=True):
         height = max(h for h, _ in cells)
         bottom = put(
-            row.note, MARGIN, put(row.label, MARGIN, y, _LABEL, _HEADING, BRIGHT) + 4, _LABEL, _BODY, DIM
+            row.note, MARGIN, put(row.label, MARGIN, y, _LABEL, _HEADING, BRIGHT) + 4, _LABEL, BODY, DIM
         )
         boxes: list[Box | None] = []
         for c, (h, w) in enumerate(cells):
@@ -131,10 +131,10 @@ def layout(
             boxes.append((left, top, left + w, top + h) if h else None)
             caption = row.captions[c] if row.captions else ""
             if caption.strip():
-                bottom = max(bottom, put(caption, lefts[c], y + height + 6, widths[c], _BODY, DIM))
+                bottom = max(bottom, put(caption, lefts[c], y + height + 6, widths[c], BODY, DIM))
         places.append(tuple(boxes))
         y = max(bottom, y + height) + GAP
-    y = put(footer, MARGIN, y + 8, right - MARGIN, _BODY, DIM) if footer else y - GAP
+    y = put(footer, MARGIN, y + 8, right - MARGIN, BODY, DIM) if footer else y - GAP
     return Layout((right + MARGIN, y + MARGIN), tuple(places), tuple(texts))
 
 
@@ -164,7 +164,7 @@ def contact_sheet(
         left, top = text.box[:2]
         for i, line in enumerate(text.lines):
             place = (left, top + i * _leading(text.size))
-            draw.text(place, line, font=_font(text.size), fill=text.colour)
+            draw.text(place, line, font=font(text.size), fill=text.colour)
     for row, boxes in zip(rows, plan.pictures, strict=True):
         for picture, box in zip(row.pictures, boxes, strict=True):
             if picture is not None and box is not None:
@@ -197,7 +197,8 @@ def _shapes(rows: Sequence[Row], columns: Sequence[str]) -> list[list[tuple[int,
 
 
 @lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The sheet's type in a size."""
     return ImageFont.load_default(size)
 
 
@@ -209,13 +210,13 @@ def _set(text: str, left: int, top: int, width: int, size: int, colour: Colour) 
     lines: list[str] = []
     for paragraph in text.split("\n"):
         lines += _wrap(paragraph, width, size)
-    extent = max(int(np.ceil(_font(size).getbbox(line)[2])) for line in lines)
+    extent = max(int(np.ceil(font(size).getbbox(line)[2])) for line in lines)
     return Text((left, top, left + extent, top + len(lines) * _leading(size)), tuple(lines), size, colour)
 
 
 def _wrap(paragraph: str, width: int, size: int) -> list[str]:
     """Lines no wider than `width`, broken at blanks, inside a word only if it is too wide by itself."""
-    fits = _font(size).getlength
+    fits = font(size).getlength
     lines, line = [], ""
     for word in paragraph.split():
         joined = f"{line} {word}" if line else word

@@ -15,8 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from haarmony import volumes
-from haarmony.io import Picture, Volume, replacing, to_unit
+from haarmony.io import Picture, Volume, check_regular, from_unit, replacing, to_unit
 from haarmony.io.volume import FARTHEST
+from haarmony.text import plain
+
+LARGEST = 2**20
+"""Bytes of a transform's file that is read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +59,22 @@ class Transform:
         cosine = trace / 2 if len(self.matrix) == 3 else (trace - 1) / 2
         return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
+    @cached_property
+    def stretch(self) -> tuple[float, float]:
+        """By what it scales at least and at most, whatever the direction; 1 and 1 of a rigid one."""
+        scales = np.linalg.svd(self.matrix[:-1, :-1], compute_uv=False)
+        return float(scales.min()), float(scales.max())
+
+    def moved(self) -> str:
+        """Shift and turn in words, and stretch where there is one."""
+        least, most = self.stretch
+        about = "about " if self.kind == "pose" else ""
+        stretched = f", stretched by {least:.3f} to {most:.3f}" if max(1 - least, most - 1) > 5e-4 else ""
+        return f"by {about}{self.shift:.1f} {self.unit} and {self.turn:.1f}°{stretched}"
+
     def described(self) -> str:
-        """Shift, turn and both NMI, in words."""
-        moved = f"by {self.shift:.1f} {self.unit} and {self.turn:.1f}°"
-        return f"{moved}, normalised mutual information {self.before:.4f} → {self.after:.4f}"
+        """The same and both NMI, which are of the pair that it was found for."""
+        return f"{self.moved()}, normalised mutual information {self.before:.4f} → {self.after:.4f}"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON, whole or not at all.
@@ -90,8 +106,10 @@ class Transform:
             ValueError: It is no such file; the message names it.
             OSError: It cannot be read.
         """
+        path = Path(path)
+        check_regular(path, most=LARGEST)
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
             matrix, centre = (np.array(content[key], np.float64) for key in ("matrix", "centre"))
             size = {"px": 3, "mm": 4}[content["unit"]]
             if matrix.shape != (size, size) or centre.shape != (size - 1,):
@@ -108,15 +126,16 @@ class Transform:
                 float(content["nmi_after"]),
             )
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            raise ValueError(f"{path}: is no transform that haarmony saved ({error})") from None
+            why = plain(str(error)[:200])
+            raise ValueError(f"{path}: is no transform that haarmony saved ({why})") from None
 
 
 def apply(b: Picture | Volume, transform: Transform) -> Picture | Volume:
     """The second source in the first one's place.
 
     Args:
-        b: A picture, which is resampled (linearly; 0 where it has nothing); or a volume, whose affine is
-            changed: it is resampled once, when it is fused.
+        b: A picture, which is resampled (linearly, to its own sample type; 0 where it has nothing); or a
+            volume, whose affine is changed: it is resampled once, when it is fused.
         transform: As `find` gives it.
 
     Raises:
@@ -129,7 +148,7 @@ def apply(b: Picture | Volume, transform: Transform) -> Picture | Volume:
         scale = np.diag([*[volumes.MILLIMETRES[b.unit]] * 3, 1.0])
         moved = np.linalg.inv(scale) @ np.linalg.inv(transform.matrix) @ scale @ b.affine
         return replace(b, affine=moved)
-    return replace(b, pixels=resampled(to_unit(b.pixels), transform.matrix))
+    return replace(b, pixels=from_unit(resampled(to_unit(b.pixels), transform.matrix), b.pixels.dtype))
 
 
 def rotation(turn: float) -> np.ndarray:

@@ -174,6 +174,13 @@ def count(volume: Volume, plane: str) -> int:
     return volume.shape[_crossing(volume, plane)]
 
 
+def stored_at(volume: Volume, plane: str) -> list[int]:
+    """Where each slice along a plane, seen upright, lies along the stored axis that crosses it."""
+    axis = _crossing(volume, plane)
+    along = np.arange(volume.shape[axis]).reshape([-1 if k == axis else 1 for k in range(3)])
+    return [int(place) for place in upright(along, volume.affine, plane)[0, 0]]
+
+
 def as_picture(volume: Volume) -> Picture:
     """The one slice of a volume, upright, with its place where the volume's unit is known."""
     from nibabel.orientations import inv_ornt_aff

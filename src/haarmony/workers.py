@@ -6,13 +6,14 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
@@ -68,6 +69,7 @@ def spread(
     workers: int | None = None,
     per_worker: int = 1,
     apart: bool = False,
+    hurried: Callable[[], bool] = bool,
 ) -> Generator[tuple[Job, Callable[[], Result]], None, None]:
     """Do jobs in parallel, each in one of several processes that use one BLAS thread each.
 
@@ -83,12 +85,14 @@ def spread(
             given. By default one a core, fewer if there are fewer than `per_worker` jobs for each.
         per_worker: How many jobs are worth starting another process for.
         apart: Do it in a process of its own with 1 worker too, so that its memory can be told from others'.
+        hurried: Asked at Ctrl-C, and where the iterator is closed: whether what is being done is to be given
+            up at once, because Ctrl-C has come before, say.
 
     Returns:
         An iterator over the jobs as they are done, each with a call that returns or raises what it came to.
         A worker that dies (killed, out of memory) costs the job it had, whose call raises
         `ChildProcessError`, an `OSError`; another worker takes its place. Closing the iterator waits for the
-        jobs that are being done and begins no other; on Ctrl-C these are still yielded.
+        jobs that are being done and begins no other; on Ctrl-C these are still yielded, but not on a second.
 
     Raises:
         ValueError: Less than one worker.
@@ -97,7 +101,7 @@ def spread(
     most = count(workers)
     if isinstance(jobs, Sized):
         most = worth(len(jobs), workers=workers, per_worker=per_worker)
-    return _in_processes(do, iter(jobs), most) if most > 1 or apart else _here(do, jobs)
+    return _in_processes(do, iter(jobs), most, hurried) if most > 1 or apart else _here(do, jobs)
 
 
 def _here(
@@ -115,9 +119,15 @@ class _Worker:
         with _inherited():
             self.started = self.pool.submit(int)
 
+    def kill(self) -> None:
+        """End it at once, whatever it is doing."""
+        processes: dict[int, BaseProcess] = getattr(self.pool, "_processes", None) or {}
+        for process in list(processes.values()):
+            process.kill()
+
 
 def _in_processes(
-    do: Callable[[Job], Result], jobs: Iterator[Job], most: int
+    do: Callable[[Job], Result], jobs: Iterator[Job], most: int, hurried: Callable[[], bool]
 ) -> Generator[tuple[Job, Callable[[], Result]], None, None]:
     workers: set[_Worker] = set()
     running: dict[Future[Result], tuple[Job, _Worker]] = {}
@@ -138,7 +148,9 @@ def _in_processes(
             try:
                 finished = wait(running, return_when=FIRST_COMPLETED).done
             except KeyboardInterrupt:  # what is being done ends all the same, and is not to be lost
-                for future in wait(running).done:
+                if hurried():
+                    raise
+                for future in _ended(running, workers):
                     yield running[future][0], partial(_outcome, future)
                 raise
             done = [(future, *running.pop(future)) for future in finished]
@@ -150,8 +162,24 @@ def _in_processes(
             for future, job, _ in done:
                 yield job, partial(_outcome, future)
     finally:
+        if hurried():
+            _kill(workers)
         for worker in workers:
             worker.pool.shutdown(cancel_futures=True)
+
+
+def _ended(running: Collection[Future[Result]], workers: Collection[_Worker]) -> set[Future[Result]]:
+    """All that is running, once it has ended; on Ctrl-C its processes end instead."""
+    try:
+        return wait(running).done
+    except KeyboardInterrupt:
+        _kill(workers)
+        raise
+
+
+def _kill(workers: Collection[_Worker]) -> None:
+    for worker in workers:
+        worker.kill()
 
 
 def _died(future: Future[Any]) -> bool:

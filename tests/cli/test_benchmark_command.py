@@ -67,6 +67,27 @@ def test_a_folder_of_other_things_is_left_alone(run):
 
 
 @pytest.mark.usefixtures("here")
+def test_records_and_a_report_of_another_are_left_alone(run):
+    Path("mine").mkdir()
+    argv = ("benchmark", "--a", "mri", "--b", "pet", "-o", "mine", "--methods", "maximum")
+    for name, content, says in (
+        ("fused.jsonl", b'{"method": "coffee"}\nhalf', "is no record of ours and would be changed"),
+        ("scores.jsonl", b"half", "is no record of ours and would be changed"),
+        ("report.html", b"<title>Mine</title>", "is no report of ours and would be replaced"),
+    ):
+        Path("mine/fused.jsonl").touch()
+        Path("mine", name).write_bytes(content)
+        before = {path.name: path.read_bytes() for path in Path("mine").iterdir()}
+        code, out, err = run(*argv)
+        assert (code, out) == (2, [])
+        assert err == [f"haarmony: mine/{name}: {says}; move it away"]
+        assert {path.name: path.read_bytes() for path in Path("mine").iterdir()} == before
+        Path("mine", name).unlink()
+    for _ in range(2):
+        assert run(*argv)[0] == 0
+
+
+@pytest.mark.usefixtures("here")
 def test_failures_are_said_where_no_report_can_be_written(run):
     Path("pet/p3.png").write_bytes(b"nonsense")
     Path("report/report.html").mkdir(parents=True)

@@ -36,6 +36,17 @@ def test_demo_writes_sources_fused_pictures_and_one_sheet(run, shipped, tmp_path
     before = Path("demo/overview.png").read_bytes()
     assert run("demo", "-o", "demo")[0] == 0
     assert Path("demo/overview.png").read_bytes() == before
+    for name in ("demo/mri-ct/fused/z46.png", "demo/overview.png"):
+        ours = Path(name).read_bytes()
+        Path(name).write_bytes(b"mine")
+        Path("demo/mri-pet/mri/z16.png").unlink(missing_ok=True)
+        code, out, err = run("demo")
+        assert (code, out) == (2, [])
+        assert err == [f"haarmony: {name}: exists already and is another; --overwrite replaces it"]
+        assert Path(name).read_bytes() == b"mine"
+        assert not Path("demo/mri-pet/mri/z16.png").exists()  # nothing is written then
+        assert run("demo", "--overwrite")[0] == 0
+        assert Path(name).read_bytes() == ours
 
 
 def test_demo_needs_a_folder(run, shipped, tmp_path):

@@ -229,7 +229,7 @@ def sha256(path: Path) -> str:
         ("junk", "encoder.onnx: cannot be loaded"),
         ("swapped", "the model cannot run on inputs of ("),
         ("other codec", "the model cannot run on inputs of ("),
-        ("huge grid", "not enough memory"),
+        ("huge grid", "card.toml: diffusion.grid: Input should be less than or equal to 512"),
         ("no depth", "card.toml: net: no depth of a network ('denoiser_depth')"),
         ("nested", "card.toml: not readable as TOML"),
     ],

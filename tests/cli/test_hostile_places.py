@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -16,6 +17,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from haarmony.io import write
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "io"))
+from dicoms import series_in
 
 pytestmark = pytest.mark.usefixtures("shipped")
 
@@ -141,6 +145,46 @@ def test_links_in_the_place_of_outputs(here, run):
     assert Path("mine").read_text() == "mine"
 
 
+@pytest.mark.parametrize("loop", ["loop", "loop/out"], ids=["out", "its folder"])
+def test_links_in_a_circle(here, run, loop):
+    Path("loop").symlink_to("round")
+    Path("round").symlink_to("loop")
+    Path("loop.png").symlink_to("loop.png")
+    series_in("ct", np.zeros((2, 16, 16), np.uint8))
+    for argv in (
+        ("fuse", "mri.png", "pet.png", "-o", f"{loop}.png"),
+        ("fuse", "mri", "pet", "-o", loop),
+        ("fuse", "ct", "ct", "-o", loop, "--format", "dicom"),
+        ("fuse", "ct", loop, "-o", "out.nii"),
+        ("fuse", "mri.png", "pet.png", "-o", "out.png", "--explain", loop),
+        ("fuse", "mri.png", "pet.png", "-o", "out.png", "--transform", loop),
+        ("benchmark", "--a", "mri", "--b", "pet", "-o", loop, "--methods", "maximum"),
+    ):
+        assert "loop" in refused(run, *argv)
+
+
+def test_transforms_that_never_end_or_are_too_large(here, run):
+    os.mkfifo("pipe.json")
+    for name in ("pipe.json", "/dev/zero"):
+        line = refused(run, "fuse", "mri.png", "pet.png", "-o", "out.png", "--transform", name)
+        assert line == f"haarmony: {name}: is no regular file"
+    with open("large.json", "wb") as file:
+        file.truncate(2**20 + 1)
+    line = refused(run, "fuse", "mri.png", "pet.png", "-o", "out.png", "--transform", "large.json")
+    assert line.endswith("large.json: is 1048577 bytes long, more than the 1048576 that are read")
+    Path("wide.json").write_text('{"matrix": "' + 100_000 * "x" + '", "centre": [1]}')
+    line = refused(run, "fuse", "mri.png", "pet.png", "-o", "out.png", "--transform", "wide.json")
+    assert len(line) < 400
+
+
+def test_a_card_that_is_too_large(here, run, model):
+    shutil.copytree(model, "model")
+    with open("model/card.toml", "ab") as file:
+        file.truncate(400_000_000)
+    line = refused(run, "fuse", "mri.png", "pet.png", "-o", "out.png", "--model", "model")
+    assert line.endswith("model/card.toml: is 400000000 bytes long, more than the 1048576 that are read")
+
+
 def rehashed(folder, name, content):
     """Put a file into a model and its sha256 into the card, as who made both would."""
     Path(folder, name).write_bytes(content)
@@ -191,6 +235,57 @@ def test_a_graph_with_operators_of_one_s_own(here, run, model):
     rehashed("model", "encoder.onnx", graph.SerializeToString())
     line = refused(run, "fuse", "mri.png", "pet.png", "-o", "out.png", "--model", "model")
     assert "/model/encoder.onnx: cannot be loaded" in line
+
+
+def answering(shape, kind):
+    """A denoiser that answers so whatever it is asked."""
+    fill = b"x" if kind == TensorProto.STRING else 1
+    count = int(np.prod(shape))
+    value = helper.make_tensor("v", kind, shape, [fill] * count)
+    out = helper.make_tensor_value_info("out", kind, None)
+    inputs = [helper.make_tensor_value_info("z", 1, ["b", 16, "h", "w"])]
+    node = helper.make_node("Constant", [], ["out"], value=value)
+    graph = helper.make_graph([node], "denoiser", inputs, [out])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return made.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        ((), TensorProto.FLOAT),
+        ((1, 16), TensorProto.FLOAT),
+        ((0, 16, 8, 8), TensorProto.FLOAT),
+        ((1, 3, 8, 8), TensorProto.FLOAT),
+        ((1, 16, 8, 8), TensorProto.STRING),
+        ((1, 16, 8, 8), TensorProto.INT64),
+        ((1, 16, 8, 8, 1), TensorProto.FLOAT),
+        ((1, 16, 3, 3), TensorProto.FLOAT),
+    ],
+)
+def test_a_graph_that_answers_with_something_else(here, run, model, shape, kind):
+    shutil.copytree(model, "model")
+    rehashed("model", "denoiser.onnx", answering(shape, kind))
+    line = refused(run, "fuse", "mri.png", "pet.png", "-o", "out.png", "--model", "model")
+    assert "the model is damaged: a graph answers with " in line
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("denoiser_depth = .*", "denoiser_depth = -2", "net: denoiser_depth is -2, not from 0 to 1000"),
+        ("refiner_depth = .*", "refiner_depth = 1001", "net: refiner_depth is 1001, not from 0 to 1000"),
+        (r"\[diffusion\]", "[diffusion]\ngrid = 9999999999999999999", "diffusion.grid: "),
+    ],
+)
+def test_a_card_with_numbers_beyond_reason(here, run, model, old, new, says):
+    shutil.copytree(model, "model")
+    card = Path("model/card.toml")
+    text = re.sub(r"\ngrid = .*", "", card.read_text()) if "grid" in new else card.read_text()
+    card.write_text(re.sub(old, new, text))
+    assert card.read_text() != text
+    line = refused(run, "fuse", "mri.png", "pet.png", "-o", "out.png", "--model", "model")
+    assert f"model/card.toml: {says}" in line
 
 
 class Touch:

@@ -156,7 +156,8 @@ def test_a_changed_source_and_another_seed(folders, run, model):
     assert run(*fuse, "--seed", "5", "--steps", "3")[2][1] == (
         "out/p00.png: fused again, since steps: 2 → 3, seed: 42 → 5"
     )
-    Path("out/manifest.jsonl").unlink()
+    for name in ("manifest.jsonl", "manifest.csv"):
+        Path("out", name).unlink()
     code, out, err = run(*fuse)
     assert (code, out) == (0, ["out: 0 fused, 2 skipped, 0 failed"])
     assert err[1] == "out/p00.png: is no file that the manifest knows, so it stays; --overwrite replaces it"

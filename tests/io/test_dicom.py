@@ -1,6 +1,7 @@
 """DICOM in: files that pydicom wrote, whatever their order and kind; every series refused."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from pydicom import Dataset, uid
 
 from haarmony.io import read
 from haarmony.io.dicom import WINDOWS, is_dicom, read_dicom, window_range
+from haarmony.io.dicom_writer import check_folder
 from haarmony.io.volume import MAX_VOXELS
 from haarmony.phantom import head
 
@@ -340,6 +342,11 @@ REFUSED = {
     "cut in its header": (cut(700), ""),
     "cut at once": (cut(140), ""),
     "bomb": (bomb, "3000 × 3000 pixels"),
+    "a slope beyond floats": (one(RescaleSlope="1e39"), "its rescale slope 1e+39 and intercept 0 carry"),
+    "both beyond floats": (
+        one(RescaleSlope="1e300", RescaleIntercept="-1e308"),
+        "its rescale slope 1e+300 and intercept -1e+308 carry its values beyond all numbers",
+    ),
     "all padding": (one(np.zeros((9, 9), np.int16), PixelPaddingValue=0), "every pixel is padding"),
     "no image": (lambda f: (f / "a").write_text("text"), "holds no DICOM image"),
     "empty": (lambda f: None, "holds no DICOM image"),
@@ -356,6 +363,32 @@ def test_refused_in_one_line(name, tmp_path):
         read_dicom(folder)
     assert says in str(caught.value)
     assert str(folder) in str(caught.value)
+
+
+def raw(tag, kind, value):
+    """A file of one element, byte by byte, of any value representation."""
+    meta = b"\2\0\x10\0UI" + struct.pack("<H", 20) + b"1.2.840.10008.1.2.1\0"
+    size = struct.pack("<H" if kind not in (b"ZZ", b"OB") else "<2xI", len(value))
+    head = bytes(128) + b"DICM" + b"\2\0\0\0UL\4\0" + struct.pack("<I", len(meta)) + meta
+    return head + struct.pack("<HH", *tag) + kind + size + value
+
+
+@pytest.mark.parametrize("kind", [b"FD", b"FL", b"UL", b"ZZ", b"DS", b"IS", b"AT", b"OB"], ids=bytes.decode)
+@pytest.mark.parametrize("value", [b"\0\0", b"1.2.840.10008.5.1.4.1.1.4\0"[:24]], ids=["zeros", "text"])
+def test_a_stray_file_of_any_value_representation(tmp_path, kind, value, recwarn):
+    """It is read or refused in one line, and without a warning; it is never taken for ours."""
+    series_in(tmp_path / "s", HU)
+    (tmp_path / "s/stray.dcm").write_bytes(raw((0x0008, 0x0016), kind, value))
+    if kind == b"ZZ" or (kind in (b"FD", b"FL", b"UL") and len(value) == 2):
+        with pytest.raises(ValueError, match=r"^.*/s/stray\.dcm: is damaged or unfinished [^\n]*$"):
+            read_dicom(tmp_path / "s")
+    else:
+        read_dicom(tmp_path / "s")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/x.dcm").write_bytes(raw((0x0008, 0x0070), kind, value))
+    with pytest.raises(FileExistsError, match=r"out: holds x\.dcm, which is not Haarmony's"):
+        check_folder(tmp_path / "out", overwrite=True)
+    assert not recwarn.list
 
 
 def test_no_such_file(tmp_path):

@@ -329,7 +329,7 @@ dicom_writer.write_dicom(sys.argv[2], volume, references=[source])
     result = subprocess.run([sys.executable, "-c", script, tmp_path / "ct", tmp_path / "out"])
     assert result.returncode == -9
     assert sorted(os.listdir(tmp_path)) == ["ct", "mr", "out.part"]
-    assert len(os.listdir(tmp_path / "out.part")) == 2
+    assert len(os.listdir(tmp_path / "out.part")) == 3  # two slices and the mark
     write_dicom(tmp_path / "out", sources[0].read(), references=sources)
     assert sorted(os.listdir(tmp_path)) == ["ct", "mr", "out"]
     assert len(os.listdir(tmp_path / "out")) == 4

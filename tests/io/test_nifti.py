@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from haarmony.io import Volume, read, write
+from haarmony.io import Volume, nifti, read, write
 
 AFFINE = np.array([[0.0, -2, 0, 90], [0, 0, 3, -60], [1.5, 0, 0, 7], [0, 0, 0, 1]])
 
@@ -191,3 +191,40 @@ def test_a_shear_is_noticed_in_every_unit(tmp_path, unit, scale):
         header = nib.load(tmp_path / "f.nii").header
         assert (int(header["sform_code"]), int(header["qform_code"])) == (1, code)
         np.testing.assert_allclose(header.get_sform(), affine, rtol=1e-6)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_numbers_of_any_range_go_out_as_they_are(tmp_path, packed):
+    rng = np.random.default_rng(2)
+    affine = np.array([[0, -2.0, 0, 9], [0, 0, 1.5, -7], [3.0, 0, 0, 4], [0, 0, 0, 1]])
+    grid = Volume(rng.integers(0, 9, (5, 6, 7), np.uint8), (0.0, 1.0), affine, "um", {"sform_code": "4"})
+    values = rng.normal(0, 1e6, (5, 6, 7)).astype(np.float32)
+    path = tmp_path / ("v.nii.gz" if packed else "v.nii")
+    with open(path, "wb") as file:
+        nifti.write_values(file, values, grid, packed=packed)
+    image = nib.load(path)
+    np.testing.assert_array_equal(np.asarray(image.dataobj), values)
+    np.testing.assert_array_equal(image.affine, affine)
+    assert (image.get_data_dtype(), image.header.get_xyzt_units()[0]) == (np.float32, "micron")
+    assert int(image.header["sform_code"]) == 4
+    with open(path, "wb") as file, pytest.raises(ValueError, match="do not lie on a grid of"):
+        nifti.write_values(file, values[1:], grid, packed=packed)
+
+
+def test_gzip_s_check_sum_and_length_count(tmp_path):
+    path = saved(tmp_path / "v.nii", CUBE)
+    whole = gzip.compress(path.read_bytes())
+    for data, says in (
+        (whole[:-8] + bytes(4) + whole[-4:], "CRC check failed"),
+        (whole[:-4] + bytes(4), "Incorrect length"),
+        (whole[:-1], "ended before the end-of-stream"),
+        (whole[:-8], "ended before the end-of-stream"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=rf"is damaged or unfinished \(.*{says}"):
+            read(path)
+    path.write_bytes(gzip.compress(gzip.decompress(whole) + bytes(1000)))  # some writers fill up
+    assert isinstance(read(path), Volume)
+    path.write_bytes(whole[:-8] + whole[-8:] + gzip.compress(bytes(nifti.MAX_TRAILING + 1)))
+    with pytest.raises(ValueError, match=f"holds more than {nifti.MAX_TRAILING} bytes behind its voxels"):
+        read(path)

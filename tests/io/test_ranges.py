@@ -54,3 +54,8 @@ def test_no_more_than_the_result_is_set_aside(dtype):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < result + 48 * 2**20  # a band in double precision, or as indices
+
+
+@pytest.mark.parametrize("ends", [(0.0, 1e-310), (0.0, 5e-324), (-1e-320, 1e-320), (0.0, 1e-300)])
+def test_a_range_of_next_to_nothing_brings_no_warning(ends):
+    np.testing.assert_array_equal(into_unit(np.array([-9.0, 255.0, 1e300]), ends), np.float32([0, 1, 1]))

@@ -269,8 +269,11 @@ REFUSED = {
     "jpeg cmyk": (saved(Image.new("CMYK", (8, 8)), "JPEG"), "is a CMYK picture; convert it to RGB"),
     "tiff cmyk": (saved(Image.new("CMYK", (8, 8)), "TIFF"), "is a CMYK picture; convert it to RGB"),
     "tiff lab": (saved(Image.new("LAB", (8, 8)), "TIFF"), "has 8-bit pixels of TIFF kind 8"),
-    "tiff signed": (tiff(np.full((9, 11), -1000, np.int16)), "uint8, uint16, or float in .*, not int16"),
-    "tiff 32 bit": (tiff(np.zeros((9, 11), np.uint32)), "uint8, uint16, or float in .*, not uint32"),
+    "tiff signed": (
+        tiff(np.full((9, 11), -1000, np.int16)),
+        "has int16 values; say which",
+    ),
+    "tiff 32 bit": (tiff(np.zeros((9, 11), np.uint32)), "has uint32 values; say which"),
     "tiff NaN": (tiff(np.where(np.arange(11) == 4, np.float32(np.nan), UNIT)), "row 0, column 4 holds nan"),
     "tiff 1 bit by LZW": (saved(BITS, "TIFF", compression="tiff_lzw"), "by LZW; save it uncompressed"),
 }
@@ -388,3 +391,35 @@ def test_spacing_is_the_resolution_where_its_unit_is_known(name, tmp_path):
     picture = read(tmp_path / "a")
     assert picture.affine is None
     assert picture.spacing == (spacing if spacing is None else pytest.approx(spacing, rel=1e-9))
+
+
+@pytest.mark.parametrize("pixels", [GREY, GREY16, 1000 * UNIT], ids=["8 bit", "16 bit", "float"])
+@pytest.mark.parametrize("asked", [False, True], ids=["whole", "asked"])
+def test_the_range_of_a_tiff_whose_white_is_zero_is_of_the_file_s_values(tmp_path, pixels, asked):
+    path, range_ = tmp_path / "p.tif", (int(pixels.max()) // 10, int(pixels.max()) // 2) if asked else None
+    path.write_bytes(tiff(pixels, photometric="miniswhite"))
+    picture = read(path, value_range=range_)
+    whole = (pixels.min(), pixels.max()) if pixels.dtype == np.float32 else (0, np.iinfo(pixels.dtype).max)
+    low, high = range_ or whole
+    assert picture.value_range == (high, low)  # black, white
+    expected = 1 - np.clip((pixels.astype(float) - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(haarmony.io.to_unit(picture.pixels), expected, atol=1e-4)
+    assert 0.1 < expected.std()
+
+
+def test_complex_tiff_is_refused(tmp_path, capfd):
+    (tmp_path / "p.tif").write_bytes(tiff(UNIT.astype(np.complex64)))
+    with pytest.raises(ValueError, match=r"p\.tif: has complex pixels; save their magnitude as its own file"):
+        read(tmp_path / "p.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.uint32])
+def test_integers_without_a_usual_black_and_white_need_a_range(tmp_path, kind):
+    path = tmp_path / "p.tif"
+    path.write_bytes(tiff(GREY.astype(kind)))
+    with pytest.raises(
+        ValueError, match=rf"has {kind.__name__} values; say which are black and white \(--range"
+    ):
+        read(path)
+    assert read(path, value_range=(0, 255)).value_range == (0, 255)

@@ -152,7 +152,7 @@ def refused(kind, path, pixels=None, **options):
 def test_other_endings_are_refused(name, tmp_path):
     message = refused(ValueError, tmp_path / name)
     assert message.startswith(f"{tmp_path / name}: cannot write ")
-    assert message.endswith("end the name in .png, .tif, .tiff, .nii, .nii.gz")
+    assert message.endswith("end the name in .png, .tif, .tiff, or for a volume in .nii or .nii.gz")
 
 
 def test_places_that_cannot_be_written(tmp_path, monkeypatch):
@@ -256,3 +256,9 @@ def test_import_is_light(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", [".nii.gz", ".nii", ".png", ".TIF"])
+def test_an_ending_is_no_name(tmp_path, name):
+    with pytest.raises(ValueError, match=r"without (a name|an ending)"):
+        check_target(tmp_path / name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import hashlib
 import os
 from pathlib import Path
 
@@ -81,6 +83,29 @@ def test_a_failed_pair_leaves_the_output_it_had(tmp_path):
     assert outcome.status == "failed"
     assert "p1.png: is damaged" in str(outcome.error)
     assert state(out)["p1.png"] == before["p1.png"]
+
+
+def test_a_source_that_breaks_leaves_a_file_that_is_said_to_be_the_former_ones(tmp_path):
+    a, b, out = fill(tmp_path / "a", "p1"), fill(tmp_path / "b", "p1", seed=9), tmp_path / "out"
+    pairs = jobs.pairs(a, b).pairs
+    list(jobs.run(pairs, out, maximum))
+    good, stands = (a / "p1.png").read_bytes(), (out / "p1.png").read_bytes()
+    (a / "p1.png").write_bytes(b"broken")
+    still = f"{out / 'p1.png'}: is still the file of a former run"
+    for overwrite, says in ((False, f"{still}, though {a / 'p1.png'} has changed"), (True, still)):
+        (outcome,) = jobs.run(pairs, out, maximum, overwrite=overwrite)
+        assert (outcome.status, outcome.notes) == ("failed", (says,))
+        assert (out / "p1.png").read_bytes() == stands
+        with open(out / "manifest.csv", newline="") as file:
+            (row,) = csv.DictReader(file)
+        assert (row["result"], row["out_sha256"]) == ("failed", hashlib.sha256(stands).hexdigest())
+    (a / "p1.png").write_bytes(good)  # and what was made of it is known again
+    (outcome,) = jobs.run(pairs, out, maximum)
+    assert (outcome.status, outcome.notes) == ("skipped", ())
+    (a / "p1.png").unlink()
+    write(a / "p1.png", grey(3))
+    (outcome,) = jobs.run(pairs, out, maximum)
+    assert outcome.notes == (f"{out / 'p1.png'}: fused again, since {a / 'p1.png'} has changed",)
 
 
 def test_a_run_removes_its_own_unfinished_files_alone(tmp_path):

@@ -234,13 +234,39 @@ def test_lost_and_changed_targets_are_written_again(folder):
     (folder / "out" / "one.png").unlink()
     (folder / "out" / "two.png").write_bytes(b"")
     (folder / "out" / "three.png.part").write_bytes(b"unfinished")
-    _, scored = run(folder)
+    _, scored = run(folder, overwrite=True)
     assert scored == dict.fromkeys(STEMS, 0)
     assert files(folder / "out") == before
 
 
+def test_pictures_that_no_search_made_stay(folder):
+    out, pairs = folder / "out", jobs.pairs(folder / "A", folder / "B").pairs
+    out.mkdir()
+    save(out / "two.png", luma8(7))
+    mine = files(out)
+    errors = {p.stem: p.error for p in build(pairs, out, config=SMALL, workers=1)}
+    assert str(errors["two"]).endswith("two.png: is no target that a search made; --overwrite replaces it")
+    assert (errors["one"], errors["three"]) == (None, None)
+    assert files(out)["two.png"] == mine["two.png"]
+    run(folder, overwrite=True)
+    assert files(out)["two.png"] != mine["two.png"]
+    (out / "prior.json").unlink()  # what a search would make again is its own
+    run(folder)
+
+
+def test_a_record_that_no_search_wrote_stays(folder):
+    (folder / "out").mkdir()
+    for text in ("mine", '{"pairs": []}', "[1]"):
+        (folder / "out" / "prior.json").write_text(text)
+        with pytest.raises(ValueError, match=r"prior\.json: is no record of ours and would be replaced"):
+            run(folder)
+        assert os.listdir(folder / "out") == ["prior.json"]
+        assert (folder / "out" / "prior.json").read_text() == text
+    run(folder, overwrite=True)
+
+
 @pytest.mark.parametrize(
-    "damage", [lambda text: text[: len(text) // 2], lambda text: b"\xff\x00", lambda text: b'{"pairs": []}']
+    "damage", [lambda text: text[: len(text) // 2], lambda text: text[:20] + b"\xff\x00", lambda text: b""]
 )
 def test_a_damaged_record_is_not_used(folder, damage, caplog):
     run(folder)

@@ -1,6 +1,7 @@
 """Checkpoints: all of a run's state comes back, and a crash while writing leaves the old one or the new."""
 
 import errno
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,7 +67,7 @@ def test_a_crash_while_writing_leaves_the_old_one(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "replace", crash)
+        patch.setattr(Path, "rename", crash)
         with pytest.raises(KeyboardInterrupt):
             checkpoint.save(tmp_path / "c", *trained(1), State(step=2))
     assert checkpoint.load(tmp_path / "c", *trained(2)).step == 1
@@ -111,6 +112,30 @@ def test_a_new_folder_leaves_what_is_called_old(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["c", "c.old", "new"]
 
 
+@pytest.mark.parametrize("name", ["c", "c.part", "c.old.part"])
+def test_folders_of_other_files_are_neither_removed_nor_replaced(tmp_path, name):
+    checkpoint.save(tmp_path / "c", *trained(0), State(step=1))
+    (tmp_path / name).mkdir(exist_ok=True)
+    (tmp_path / name / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"not Haarmony's"):
+        checkpoint.recover(tmp_path / "c")
+    with pytest.raises(FileExistsError, match=r"not Haarmony's"):
+        checkpoint.save(tmp_path / "c", *trained(1), State(step=2))
+    assert (tmp_path / name / "notes.txt").read_text() == "mine"
+    assert checkpoint.load(tmp_path / "c", *trained(2)).step == 1
+
+
+def test_what_appears_where_a_model_is_exported_stays(tmp_path):
+    def write() -> None:
+        with checkpoint.replacing_folder(tmp_path / "c", overwrite=False):
+            (tmp_path / "c").mkdir()
+            (tmp_path / "c" / "mine").touch()
+
+    with pytest.raises(FileExistsError, match="c: exists already"):
+        write()
+    assert [path.name for path in tmp_path.rglob("*")] == ["c", "mine"]
+
+
 def fail(folder):
     with checkpoint.replacing_folder(folder):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -134,9 +159,9 @@ def test_damaged_best_weights_are_named(tmp_path):
 
 def test_a_crash_between_the_renames_is_undone(tmp_path):
     checkpoint.save(tmp_path / "c", *trained(0), State(step=1))
-    (tmp_path / "c").rename(tmp_path / "c.old")
+    (tmp_path / "c").rename(tmp_path / "c.old.part")
     checkpoint.recover(tmp_path / "c")
     assert checkpoint.load(tmp_path / "c", *trained(1)).step == 1
-    (tmp_path / "c.old").mkdir()
+    (tmp_path / "c.old.part").mkdir()
     checkpoint.recover(tmp_path / "c")  # a new one is there: the old is not wanted
     assert checkpoint.load(tmp_path / "c", *trained(1)).step == 1

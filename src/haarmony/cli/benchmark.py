@@ -79,6 +79,8 @@ def benchmark(
         say(f"in {split} but not in the folders: {', '.join(missing)}")
     if out.is_dir() and any(out.iterdir()) and not (out / FUSED).exists():
         raise ValueError(f"{out}: holds other things; name a new or an empty folder, or a report's")
+    comparison.check()
+    report.check(out)
     out.mkdir(parents=True, exist_ok=True)
     _through(comparison, comparison.survey(), total=len(pairs), quiet=quiet, label="pairs read")
     fused = sum(method.kind != "results" for method in compared) * len(comparison.surveyed)

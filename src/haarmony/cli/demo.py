@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LEVELS = (16, 46)
 """Heights of the slices in mm; all lesions of the phantom lie at the first."""
@@ -19,6 +22,7 @@ NOTES = {
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")] = Path("demo"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other files.")] = False,
 ) -> None:
     """Fuse slices of a phantom head, on one sheet.
 
@@ -26,10 +30,16 @@ def demo(
     OUT/overview.png shows them all.
     """
     from haarmony.fuser import Fuser
-    from haarmony.io import write
+    from haarmony.io import Picture, encode, write_bytes
     from haarmony.phantom import head
     from haarmony.sheet import Row, contact_sheet
 
+    def keep(path: Path, pixels: np.ndarray) -> None:
+        files[path] = encode(path, Picture(pixels, (0, 255)))
+        if path.exists() and not overwrite and not (path.is_file() and path.read_bytes() == files[path]):
+            raise FileExistsError(f"{path}: exists already and is another; --overwrite replaces it")
+
+    files: dict[Path, bytes] = {}
     fuser, phantom, seconds, rows = Fuser(), head(), [], []
     for second, note in NOTES.items():
         pictures, captions = [], []
@@ -39,9 +49,7 @@ def demo(
             fused = fuser(a, b)
             seconds.append(time.perf_counter() - start)
             for name, picture in (("mri", a), (second.lower(), b), ("fused", fused)):
-                folder = out / f"mri-{second.lower()}" / name
-                folder.mkdir(parents=True, exist_ok=True)
-                write(folder / f"z{z}.png", picture)
+                keep(out / f"mri-{second.lower()}" / name / f"z{z}.png", picture)
             pictures += [a, b, fused]
             captions += [f"MRI, {z} mm", second, "fused"]
         rows.append(Row(f"MRI + {second}", pictures, captions, note))
@@ -51,7 +59,10 @@ def demo(
         subtitle=f"Slices of a procedural head phantom, fused by the model '{fuser.card.name}' in "
         f"{fuser.card.diffusion.steps} diffusion steps. No person was imaged.",
     )
-    write(out / "overview.png", sheet)
+    keep(out / "overview.png", sheet)
+    for path, content in files.items():  # once all of them may be written
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, content)
     typer.echo(f"{len(seconds)} pairs fused, {sorted(seconds)[len(seconds) // 2]:.2f} s each")
     typer.echo(f"sources and fused pictures: {', '.join(str(out / f'mri-{name.lower()}') for name in NOTES)}")
     typer.echo(f"overview: {out / 'overview.png'}")

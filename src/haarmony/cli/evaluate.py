@@ -98,7 +98,7 @@ def chosen(names: str | None, convention: str, *, default: Iterable[str] | None 
 
 def _check_targets(targets: Sequence[Path], found: Triples) -> None:
     """Refuse to write over pictures, devices or each other, before any work is spent."""
-    from haarmony.io import check_place
+    from haarmony.io import check_place, resolved
     from haarmony.jobs import SUFFIXES
 
     for target in targets:
@@ -109,7 +109,7 @@ def _check_targets(targets: Sequence[Path], found: Triples) -> None:
             raise ValueError(f"{target}: is a picture's name; end it in .csv or .json")
         if target.exists() and not target.is_file():  # writing would replace the device that the name is
             raise ValueError(f"{target}: is no regular file")
-    if len({target.resolve() for target in targets}) < len(targets):
+    if len({resolved(target) for target in targets}) < len(targets):
         raise ValueError(f"{targets[0]}: is to hold both CSV and JSON; give two names")
 
 

@@ -140,6 +140,16 @@ def fuse(
             metavar="FILE", help="Align B by a transform that a former run saved beside its output."
         ),
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Say in this folder where the result can be believed: maps, pictures of them, explain.json.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=2, help="Seeds that --explain's spread is over; 8 by default.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but problems.")] = False,
 ) -> None:
@@ -148,7 +158,7 @@ def fuse(
     Volumes are NIfTI files, or DICOM: a file or a folder of one series; B is resampled to
     the grid of A. Files of two folders pair up by their stem; each pair makes OUT/STEM.png
     (volumes: OUT/STEM.nii.gz), where that does not exist yet or was made of other files or
-    settings. OUT/manifest.csv says which.
+    settings. OUT/manifest.csv says which. With --explain each pair has a folder DIR/STEM.
     """
     from haarmony import jobs, series
     from haarmony.io import volume_ending
@@ -166,6 +176,13 @@ def fuse(
     moving = register is not Registration.NONE or transform is not None
     if found is None and moving and (saved := jobs.transform_of(out)).exists() and not overwrite:
         raise FileExistsError(f"{saved}: exists already; --overwrite replaces it")
+    if explain is None and seeds is not None:
+        raise ValueError("--seeds is of --explain; give that, too")
+    if explain is not None:
+        from haarmony.explain import SEEDS
+
+        seeds = seeds or SEEDS
+        jobs.explaining.check(a, b, out, explain, several=found is not None, overwrite=overwrite)
     several, threads = _shared(found, engine, workers, ray)
     fusing = jobs.Fusing(
         model,
@@ -179,6 +196,7 @@ def fuse(
         tile=tile,
         register=register.value,
         transform=_transform(transform, register),
+        seeds=seeds,
         threads=threads,
     )
     fusing.check()
@@ -197,9 +215,10 @@ def fuse(
                     as_dicom=format is Format.DICOM,
                     keep_identity=keep_identity,
                     overwrite=overwrite,
+                    explain=explain,
                 )
             else:
-                fused = jobs.fuse_file(jobs.Pair(a, b), out, watched, overwrite=overwrite)
+                fused = jobs.fuse_file(jobs.Pair(a, b), out, watched, overwrite=overwrite, explain=explain)
         if not quiet:
             say(*fused.notes)
         say(*fused.problems)
@@ -207,12 +226,22 @@ def fuse(
             took = time.perf_counter() - start
             values = " and ".join(f"{lo:.7g} to {hi:.7g}" for lo, hi in fused.values)
             show(f"{out}: fused in {took:.2f} s; values from {values}")
+            if fused.explanation is not None:
+                part = f"{fused.explanation.flagged:.2%} of it shows what neither source does"
+                show(f"{explain}: explained over {fusing.seeds} seeds; {part}")
         return
     if not quiet:
         say(*unpaired(a, b, found))
     with finishing() as asked:
         outcomes = jobs.run(
-            found.pairs, out, fusing, overwrite=overwrite, workers=several, ray=ray, stop=asked.is_set
+            found.pairs,
+            out,
+            fusing,
+            overwrite=overwrite,
+            explain=explain,
+            workers=several,
+            ray=ray,
+            stop=asked.is_set,
         )
         count = Counter(_reported(outcomes, total=len(found.pairs), quiet=quiet))
     if asked.is_set():

@@ -24,7 +24,7 @@ def generate(
     model: Annotated[
         str, typer.Option(help="A shipped model that generates ('haarmony models'), or an exported folder.")
     ] = "ddpm-mri",
-    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many pictures.")] = 16,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, max=10_000, help="How many pictures.")] = 16,
     sampler: Annotated[
         SamplerName | None, typer.Option(help="DDIM needs few steps, DDPM many; the model's own by default.")
     ] = None,

@@ -21,6 +21,7 @@ def prior(
             metavar="NAME=DIR", help="Another method's results as further candidates; may be repeated."
         ),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what no search made.")] = False,
     more: Annotated[list[str] | None, typer.Argument(metavar="NAME=DIR", hidden=True)] = None,
 ) -> None:
     """Find each pair's training target by search.
@@ -40,7 +41,7 @@ def prior(
 
     say(*unpaired(a, b, found))
     winners: Counter[str] = Counter()
-    for progress in build(found.pairs, out, folders=folders):
+    for progress in build(found.pairs, out, folders=folders, overwrite=overwrite):
         head = f"[{progress.done}/{progress.total}] {progress.stem}"
         if progress.entry is None:
             say(f"{head} failed: {describe(progress.error)}" if progress.error else head)

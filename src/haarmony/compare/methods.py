@@ -22,7 +22,7 @@ from haarmony.colour import to_luma
 from haarmony.compare.results import Method
 from haarmony.digests import digest, digest_code
 from haarmony.fuser import Fuser, fuse_pictures
-from haarmony.io import Picture, to_unit
+from haarmony.io import Picture, resolved, to_unit
 from haarmony.jobs import Fuse
 from haarmony.weights import ModelCard
 
@@ -60,7 +60,7 @@ def find(names: Iterable[str]) -> list[Method]:
         if folder.parent == weights.SHIPPED:
             methods.append(Method(name, f"Haarmony ({name})", "model"))
         else:
-            methods.append(Method(Path(name).resolve().name, card.title, "model", folder=name))
+            methods.append(Method(resolved(Path(name)).name, card.title, "model", folder=name))
     return methods
 
 

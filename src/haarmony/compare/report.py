@@ -29,6 +29,11 @@ LEVEL = 0.05
 """Below this corrected p-value a method counts as different from the best."""
 
 
+MARK = "– Haarmony benchmark</title>".encode()
+"""What stands within the first `HEAD` bytes of every report."""
+HEAD = 4096
+
+
 @dataclass(frozen=True)
 class Cell:
     """One number of one method as the table shows it."""
@@ -89,6 +94,21 @@ def render(results: Results, ranking: Ranking) -> str:
         cell=cell,
         level=LEVEL,
     )
+
+
+def check(out: Path) -> None:
+    """Refuse a folder whose report.html is another's.
+
+    Raises:
+        ValueError: It is no page that `write` wrote.
+        OSError: It cannot be read.
+    """
+    path = out / "report.html"
+    if path.is_file():
+        with open(path, "rb") as file:
+            ours = MARK in file.read(HEAD)
+        if not ours:
+            raise ValueError(f"{path}: is no report of ours and would be replaced; move it away")
 
 
 def write(results: Results, out: Path) -> None:

@@ -139,6 +139,15 @@ class Comparison:
         self._fused: dict[tuple[str, str], Fused] = {}
         self._scores: dict[tuple[str, str], Scores] = {}
 
+    def check(self) -> None:
+        """Refuse a folder whose records are another's.
+
+        Raises:
+            ValueError: The message names the file.
+        """
+        Journal(self.out / FUSED, Fused).check()
+        Journal(self.out / SCORES, Scores).check()
+
     def survey(self) -> Iterator[None]:
         """Look at every pair: those that cannot be fused take no further part."""
         for pair, outcome in survey(self.pairs):

@@ -21,8 +21,8 @@ class DiffusionConfig(BaseModel):
     autoencoder: str | None = Field(
         None, description="which autoencoder: a shipped model's name or a folder; in a card, its name"
     )
-    autoencoder_channels: int | None = Field(None, ge=1, description="channels of its latent")
-    grid: int = Field(8, ge=1, description="the latent's height and width are padded to a multiple of this")
+    autoencoder_channels: int | None = Field(None, ge=1, le=4096, description="channels of its latent")
+    grid: int = Field(8, ge=1, le=512, description="height and width are padded to a multiple of this")
     margin: float = Field(0.015, ge=0, le=1, description="support margin in full scale, see haarmony.support")
     diagonal: bool = Field(
         False, description="the finest diagonal detail is held to the sources', see haarmony.support"

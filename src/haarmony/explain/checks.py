@@ -1,7 +1,8 @@
 """Two questions of a whole pair: does the fused picture still show the function, and is the pair aligned?
 
     function     Spearman's ρ of the fused luma with the functional source's, where that is above a tenth of
-                 its maximum (`haarmony.metrics.fidelity.function`), for the whole and for local patches
+                 its maximum (`haarmony.metrics.fidelity.function`), for the whole and for local patches in
+                 which that source outshines the other: there a fused picture is expected to follow it
     alignment    where the largest normalised mutual information puts the second source (`haarmony.register`)
 
 The thresholds of the warnings stand here; docs/explain.md says how often they fire.
@@ -23,15 +24,15 @@ PATCH = 32
 """Side in pixels of a patch; patches overlap by half."""
 UPTAKE = 0.1
 """Part of the functional source's maximum above which there is uptake."""
-ENOUGH = 0.25
-"""Part of a patch that must have uptake for its figure to count."""
-VARIED = 0.02
+ENOUGH = 0.5
+"""Part of a patch that must have uptake for its figure to count, and of that to outshine the other source."""
+VARIED = 0.04
 """Standard deviation, in full scale, that the uptake in a patch must have: in a flat one noise decides."""
 WEAK = 0.3
 """Function below which a warning says that the picture hardly follows the uptake."""
-REVERSED = -0.2
+REVERSED = -0.4
 """Function of a patch below which a warning says that it shows the uptake reversed."""
-MANY = 0.02
+MANY = 0.05
 """Part of a picture that may be unsupported without a warning."""
 
 
@@ -40,7 +41,7 @@ class Patch:
     """A square of a picture, or of a slice of a volume.
 
     Attributes:
-        slice: The slice's number among those fused, None for a picture.
+        slice: The slice's place in the fused volume, as stored and counted from 0; None for a picture.
         row: Its first row, of the slice upright.
         column: Its first column.
         side: Its side in pixels.
@@ -60,7 +61,7 @@ class Function:
 
     Attributes:
         value: Spearman's ρ over all uptake, in [−1, 1]; None where there is none, or nothing varies.
-        worst: The patch of the least ρ; None where no patch has enough uptake.
+        worst: The patch of the least ρ; None where no patch counts.
     """
 
     value: float | None
@@ -86,37 +87,43 @@ class Alignment:
     misaligned: bool
 
 
-def function_of(fused: Sequence[np.ndarray], functional: Sequence[np.ndarray]) -> Function:
+def function_of(
+    fused: Sequence[np.ndarray], functional: Sequence[np.ndarray], other: Sequence[np.ndarray]
+) -> Function:
     """The function of a picture, or of the slices of a volume.
 
     Args:
         fused: Lumas (H, W) in [0, 1], one a slice.
         functional: The functional source's, likewise.
+        other: The other source's.
     """
     f, b = (np.concatenate(x, axis=1) for x in (fused, functional))
-    least = UPTAKE * b.max()
+    least = UPTAKE * float(b.max())
     there = b > least
     if not there.any() or np.ptp(b[there]) == 0 or np.ptp(f[there]) == 0:
         return Function(None, None)
     found = [
         Patch(k if len(fused) > 1 else None, row, column, side, value)
-        for k, (x, y) in enumerate(zip(fused, functional, strict=True))
-        for row, column, side, value in _patches(x, y, least)
+        for k, (x, y, z) in enumerate(zip(fused, functional, other, strict=True))
+        for row, column, side, value in _patches(x, y, z, least)
     ]
     worst = min(found, key=lambda patch: patch.value, default=None)
     return Function(float(function(f, b)), worst)
 
 
-def _patches(f: np.ndarray, b: np.ndarray, least: float) -> Iterator[tuple[int, int, int, float]]:
+def _patches(
+    f: np.ndarray, b: np.ndarray, other: np.ndarray, least: float
+) -> Iterator[tuple[int, int, int, float]]:
     from scipy.stats import rankdata
 
     side = min(PATCH, *f.shape)
     rows, columns = (sorted({*range(0, n - side, side // 2), n - side}) for n in f.shape)
     for row in rows:
         for column in columns:
-            x, y = (z[row : row + side, column : column + side] for z in (f, b))
+            x, y, z = (v[row : row + side, column : column + side] for v in (f, b, other))
             where = y > least
-            if where.mean() >= ENOUGH and y[where].std() >= VARIED and np.ptp(x[where]) > 0:
+            varied = where.mean() >= ENOUGH and y[where].std() >= VARIED and np.ptp(x[where]) > 0
+            if varied and (y > z)[where].mean() >= ENOUGH:
                 ranks = rankdata(x[where]), rankdata(y[where])
                 yield row, column, side, float(np.corrcoef(*ranks)[0, 1])
 
@@ -154,7 +161,7 @@ def warnings_of(of: Function, alignment: Alignment | None, flagged: float) -> tu
     if alignment is not None and alignment.misaligned:
         said.append(
             f"the sources seem misaligned, by {alignment.shift:.1f} px and {alignment.turn:.1f}°; what lies"
-            " side by side in the fused picture may not belong together: --register rigid aligns them"
+            " side by side in the fused picture may not belong together; align them first"
         )
     if flagged > MANY:
         said.append(

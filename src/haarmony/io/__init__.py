@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from haarmony.io import nifti, raster
-from haarmony.io.files import check_place, remove_leftover, replacing
+from haarmony.io.files import check_place, check_regular, remove_leftover, replacing, resolved
 from haarmony.io.guards import plain
 from haarmony.io.nifti import ENDINGS as VOLUME_ENDINGS
 from haarmony.io.nifti import ending as volume_ending
@@ -32,6 +32,7 @@ __all__ = [
     "check_pixels",
     "check_place",
     "check_range",
+    "check_regular",
     "check_target",
     "encode",
     "from_unit",
@@ -39,6 +40,7 @@ __all__ = [
     "read_picture",
     "remove_leftover",
     "replacing",
+    "resolved",
     "to_unit",
     "volume_ending",
     "write",
@@ -141,8 +143,10 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = True) -> Non
     path = Path(path)
     if not path.is_dir() and path.suffix.lower() not in raster.ENCODERS and volume_ending(path) is None:
         kind = f"{path.suffix} pictures" if path.suffix else "a name without an ending"
-        endings = ", ".join((*raster.ENCODERS, *VOLUME_ENDINGS))
+        endings = f"{', '.join(raster.ENCODERS)}, or for a volume in {' or '.join(VOLUME_ENDINGS)}"
         raise ValueError(f"{path}: cannot write {kind}; end the name in {endings}")
+    if path.name.lower() in (*raster.ENCODERS, *VOLUME_ENDINGS):
+        raise ValueError(f"{path}: is an ending without a name before it")
     check_place(path)
     if os.path.lexists(path) and not overwrite:  # also a link that leads nowhere
         raise FileExistsError(f"{path}: exists already; --overwrite (in Python overwrite=True) replaces it")

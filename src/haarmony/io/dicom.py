@@ -36,7 +36,7 @@ from haarmony.io.dicom_headers import (
     walk,
 )
 from haarmony.io.guards import BoundedFile, plain
-from haarmony.io.ranges import into_unit
+from haarmony.io.ranges import into_unit, measured
 from haarmony.io.volume import Unit, Volume
 
 WINDOWS = {"brain": (40, 80), "bone": (600, 2800), "soft": (50, 400), "lung": (-600, 1500)}
@@ -84,7 +84,13 @@ class Series:
             if kind != np.float32:
                 voxels[k] = pixels
                 continue
-            voxels[k] = frame.slope * pixels.astype(np.float64) + frame.intercept
+            with np.errstate(over="ignore"):
+                voxels[k] = frame.slope * pixels.astype(np.float64) + frame.intercept
+            if not np.isfinite(voxels[k]).all():
+                raise ValueError(
+                    f"{frame.path}: its rescale slope {frame.slope:g} and intercept {frame.intercept:g} carry"
+                    " its values beyond all numbers; export it again"
+                )
             if frame.layout.padding is not None:
                 first, last = frame.layout.padding
                 voxels[k][(pixels >= first) & (pixels <= last)] = np.nan
@@ -265,9 +271,9 @@ def _described(file: Path) -> tuple[About | None, list[Frame], str] | None:
         return None
     try:
         header = read_header(file)
-        if not is_image(header):
-            return None
         with reading(file):
+            if not is_image(header):
+                return None
             about = about_of(header)
             return about, frames_of(file, header), ""
     except ValueError as error:
@@ -395,7 +401,7 @@ def _extremes(voxels: np.ndarray, path: Path) -> tuple[float, float]:
     low, high = float(np.fmin.reduce(voxels, axis=None)), float(np.fmax.reduce(voxels, axis=None))
     if np.isnan(low):
         raise ValueError(f"{path}: every pixel is padding")
-    return low, high if high > low else low + 1
+    return measured(low, high)
 
 
 def _pixels(frames: Sequence[Frame]) -> Iterator[tuple[int, np.ndarray]]:

@@ -180,7 +180,7 @@ def _compressed(syntax: str) -> RefusedError:
 
 def is_image(header: Any) -> bool:
     """Whether a file is an image, whole or cut short; not a DICOMDIR, a report or a structure set."""
-    return "Rows" in header or "Image Storage" in getattr(header.get("SOPClassUID"), "name", "")
+    return "Rows" in header or "Image Storage" in str(getattr(header.get("SOPClassUID"), "name", ""))
 
 
 def about_of(header: Any) -> About:

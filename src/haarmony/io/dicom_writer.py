@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from haarmony import __version__
+from haarmony.io import folders
 from haarmony.io.dicom import TO_RAS, Series
 from haarmony.io.dicom_headers import Frame, begins, read_header, reading
 from haarmony.io.picture import INTEGERS, from_unit, to_unit
 from haarmony.io.volume import Volume
 
 MANUFACTURER = "Haarmony"
+WHAT = "a DICOM series"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 IDENTITY = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
@@ -50,6 +50,7 @@ def write_dicom(
     description: str = "",
     keep_identity: bool = False,
     overwrite: bool = False,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a volume as a derived DICOM series: FOLDER/IM00001.dcm and on, all of it or nothing.
 
@@ -64,6 +65,7 @@ def write_dicom(
             Else both are empty, the study is a new one and, unless words are burnt into a source, Patient
             Identity Removed is YES.
         overwrite: Replace a folder that holds nothing but a series of this function's making.
+        ready: Called when all files are written, right before they take their place.
 
     Raises:
         ValueError: The grid is none that DICOM can place, or identity is to be kept but no source is DICOM or
@@ -89,7 +91,7 @@ def write_dicom(
     whole.PixelSpacing = [_decimal(spacing[1]), _decimal(spacing[0])]
     whole.SliceThickness = _decimal(abs(float(axes[:3, 2] @ normal)))
     whole.ImageOrientationPatient = [_decimal(value) for value in (*x, *y)]
-    with _whole_folder(folder, overwrite=overwrite) as part:
+    with folders.whole_folder(folder, what=WHAT, foreign=_foreign, overwrite=overwrite) as part:
         for k in range(slices):
             dataset = _slice(whole, volume, sources, k)
             dataset.ImagePositionPatient = [_decimal(value) for value in axes[:3, 2] * k + axes[:3, 3]]
@@ -102,6 +104,7 @@ def write_dicom(
                     os.fsync(file.fileno())
             except OSError as error:
                 raise type(error)(f"{folder}: cannot be written ({error.strerror or error})") from error
+        ready()
 
 
 def _common(
@@ -323,29 +326,6 @@ def _decimal(value: float) -> str:
     return format_number_as_ds(float(value) + 0.0)  # and no −0
 
 
-@contextmanager
-def _whole_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A folder to fill that takes the place of `folder` when the block ends without an error.
-
-    It is called FOLDER.part meanwhile and is locked, so that what a process that is no more left is removed.
-    """
-    check_folder(folder, overwrite=overwrite)
-    part, old = folder.with_name(f"{folder.name}.part"), _old(folder)
-    with _locked(part):
-        try:
-            yield part
-            if folder.exists():
-                _remove(old)
-                folder.rename(old)
-            part.rename(folder)
-        except BaseException:
-            if old.exists() and not folder.exists():
-                old.rename(folder)
-            shutil.rmtree(part, ignore_errors=True)
-            raise
-    _remove(old)
-
-
 def check_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Refuse a place that `write_dicom` could not write to, before any work is spent on it.
 
@@ -355,21 +335,11 @@ def check_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> 
         OSError: It is a file, its own folder is missing or closed, or it is a folder that is not empty and
             may not be replaced, because `overwrite` is false or it holds more than `write_dicom` wrote.
     """
-    folder = Path(folder)
-    if _old(folder).is_dir() and not os.path.lexists(folder):
-        _old(folder).rename(folder)
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise NotADirectoryError(f"{folder}: is no folder; a DICOM series needs a folder of its own")
-    if not folder.parent.is_dir():
-        raise FileNotFoundError(f"{folder}: there is no folder {folder.parent}; make it first")
-    if not os.access(folder.parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"{folder}: the folder {folder.parent} cannot be written to")
-    if folder.exists() and any(folder.iterdir()):
-        if not overwrite:
-            raise FileExistsError(f"{folder}: exists already; --overwrite replaces it")
-        other = next((path.name for path in sorted(folder.iterdir()) if not _ours(path)), None)
-        if other is not None:
-            raise FileExistsError(f"{folder}: holds {other}, which is not Haarmony's; choose another folder")
+    folders.check_folder(Path(folder), what=WHAT, foreign=_foreign, overwrite=overwrite)
+
+
+def _foreign(folder: Path) -> str | None:
+    return next((path.name for path in sorted(folder.iterdir()) if not _ours(path)), None)
 
 
 def _ours(path: Path) -> bool:
@@ -377,44 +347,7 @@ def _ours(path: Path) -> bool:
     if path.suffix != ".dcm" or path.is_symlink() or begins(path) != "dicom":
         return False
     with suppress(ValueError):
-        return bool(read_header(path).get("Manufacturer") == MANUFACTURER)
+        header = read_header(path)
+        with reading(path):
+            return bool(header.get("Manufacturer") == MANUFACTURER)
     return False
-
-
-def _old(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.old.part")
-
-
-@contextmanager
-def _locked(part: Path) -> Iterator[None]:
-    """Make the folder anew; while the block runs, others find it locked."""
-    if sys.platform == "win32":
-        _remove(part)
-        part.mkdir()
-        yield
-        return
-    import fcntl
-
-    if part.is_dir() and not part.is_symlink():
-        handle = os.open(part, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FileExistsError(f"{part}: another process is writing it; wait for it to end") from None
-        finally:
-            os.close(handle)
-    _remove(part)
-    part.mkdir()
-    handle = os.open(part, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _remove(folder: Path) -> None:
-    if folder.is_dir() and not folder.is_symlink():
-        shutil.rmtree(folder)
-    else:
-        folder.unlink(missing_ok=True)

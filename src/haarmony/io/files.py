@@ -35,6 +35,29 @@ def check_place(path: Path) -> None:
         raise PermissionError(f"{path}: the folder {path.parent} cannot be written to")
 
 
+def check_regular(path: Path, *, most: int) -> None:
+    """Refuse what would never end, or fill the memory, if it were opened and read whole.
+
+    Args:
+        path: The file; where there is none, that is for whoever opens it to say.
+        most: Bytes that it may have.
+
+    Raises:
+        ValueError: It is a pipe, a device or a folder, or longer.
+    """
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise ValueError(f"{path}: is no regular file")
+    if (size := path.stat().st_size) > most:
+        raise ValueError(f"{path}: is {size} bytes long, more than the {most} that are read")
+
+
+def resolved(path: Path) -> Path:
+    """The absolute path without links, also of links in a circle, which `Path.resolve` stumbles over."""
+    return Path(os.path.realpath(path))
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BufferedWriter]:
     """A file to write that takes the place of `path` when the block ends without an error.

@@ -24,6 +24,7 @@ from haarmony.io.ranges import ValueRange, into_unit, measured, told
 from haarmony.io.volume import MAX_VOXELS, Unit, Volume
 
 MAX_EXTENSIONS = 2**26  # bytes between the header and the voxels
+MAX_TRAILING = 2**26  # bytes behind the voxels
 ENDINGS = (".nii", ".nii.gz")
 GZIP_MAGIC = b"\x1f\x8b"
 RGB24 = 128
@@ -75,7 +76,10 @@ def read(file: BufferedIOBase, *, value_range: ValueRange | None = None) -> Volu
     file.seek(0)
     stream = gzip.GzipFile(fileobj=file) if packed else file
     try:
-        return _decode(stream, value_range)
+        volume = _decode(stream, value_range)
+        if packed:
+            _finish(stream)
+        return volume
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"is damaged or unfinished ({error}); copy or save it again") from error
 
@@ -104,6 +108,15 @@ def _decode(stream: BufferedIOBase, value_range: ValueRange | None) -> Volume:
     for k in range(shape[2]):  # a slice at a time: no whole volume in double precision
         voxels[..., k] = into_unit(raw[..., k].astype(np.float64) * slope + inter, used)
     return Volume(voxels, used, affine, unit, forms, notes=(*notes, told(used, why=why)))
+
+
+def _finish(stream: BufferedIOBase) -> None:
+    """Read to the end, so that gzip compares its check sum; of what follows the voxels, only so much."""
+    left = MAX_TRAILING
+    while part := stream.read(2**20):
+        left -= len(part)
+        if left < 0:
+            raise ValueError(f"holds more than {MAX_TRAILING} bytes behind its voxels; save it again")
 
 
 def _header(stream: BufferedIOBase) -> Any:
@@ -245,29 +258,42 @@ def write(file: BufferedIOBase, volume: Volume, *, packed: bool) -> None:
             target.close()
 
 
+def write_values(file: BufferedIOBase, values: np.ndarray, grid: Volume, *, packed: bool) -> None:
+    """Write numbers of any range on a volume's grid, as float32 that needs no scaling.
+
+    Args:
+        file: To write to.
+        values: (I, J, K), finite.
+        grid: The volume whose shape, affine, frames and unit they have.
+        packed: Compress by gzip; equal values give equal bytes.
+
+    Raises:
+        ValueError: Another shape than the grid's, or a side longer than the format's 32767.
+    """
+    if values.shape != grid.shape:
+        raise ValueError(f"values of the shape {values.shape} do not lie on a grid of {grid.shape}")
+    header = _grid_header(grid)
+    header.set_data_dtype(np.float32)
+    header.set_slope_inter(1, 0)
+    target = gzip.GzipFile("", "wb", 6, file, mtime=0) if packed else file
+    try:
+        target.write(header.binaryblock + bytes(4))  # no extensions
+        for k in range(grid.shape[2]):
+            target.write(np.ascontiguousarray(values[:, :, k].T, "<f4").tobytes())
+    finally:
+        if packed:
+            target.close()
+
+
 def _unit(levels: np.ndarray) -> np.ndarray:
     return levels / np.iinfo(levels.dtype).max if levels.dtype in INTEGERS else levels
 
 
 def _new_header(volume: Volume) -> tuple[Any, np.dtype[Any]]:
-    from nibabel.nifti1 import Nifti1Header
-
     colour = volume.voxels.ndim == 4
     dtype = np.dtype(np.uint8 if colour or volume.voxels.dtype == np.uint8 else np.uint16)
-    if max(volume.shape) > np.iinfo(np.int16).max:
-        raise ValueError(
-            f"cannot write a volume of {' × '.join(map(str, volume.shape))}: a side is above 32767"
-        )
-    header = Nifti1Header(endianness="<")
+    header = _grid_header(volume)
     header.set_data_dtype(RGB24 if colour else dtype)
-    header.set_data_shape(volume.shape)
-    sform, qform = (int(volume.metadata.get(name, 1)) for name in FORMS)
-    header.set_qform(volume.affine, qform)
-    header.set_sform(volume.affine, sform)
-    if not _agree(header.get_qform(), volume.affine):  # a sheared grid, which it cannot hold
-        header["sform_code"], header["qform_code"] = sform or qform, 0
-    names = {unit: name for name, unit in UNITS.items()}
-    header.set_xyzt_units(names.get(volume.unit, "unknown"), "unknown")
     lo, hi = volume.value_range
     slope = (hi - lo) / int(np.iinfo(dtype).max)
     least, most = (float(limit) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
@@ -276,5 +302,25 @@ def _new_header(volume: Volume) -> tuple[Any, np.dtype[Any]]:
             f"cannot write values from {lo:.7g} to {hi:.7g}, beyond NIfTI's scaling; choose another range"
         )
     header.set_slope_inter(1, 0) if colour else header.set_slope_inter(slope, lo)
-    header["magic"], header["vox_offset"], header["descrip"] = b"n+1", 352, b"haarmony"
     return header, dtype
+
+
+def _grid_header(volume: Volume) -> Any:
+    """A header that says where a volume's voxels lie, and nothing of their values."""
+    from nibabel.nifti1 import Nifti1Header
+
+    if max(volume.shape) > np.iinfo(np.int16).max:
+        raise ValueError(
+            f"cannot write a volume of {' × '.join(map(str, volume.shape))}: a side is above 32767"
+        )
+    header = Nifti1Header(endianness="<")
+    header.set_data_shape(volume.shape)
+    sform, qform = (int(volume.metadata.get(name, 1)) for name in FORMS)
+    header.set_qform(volume.affine, qform)
+    header.set_sform(volume.affine, sform)
+    if not _agree(header.get_qform(), volume.affine):  # a sheared grid, which it cannot hold
+        header["sform_code"], header["qform_code"] = sform or qform, 0
+    names = {unit: name for name, unit in UNITS.items()}
+    header.set_xyzt_units(names.get(volume.unit, "unknown"), "unknown")
+    header["magic"], header["vox_offset"], header["descrip"] = b"n+1", 352, b"haarmony"
+    return header

@@ -42,7 +42,8 @@ def into_unit(values: Shaped[np.ndarray, "*shape"], value_range: ValueRange) -> 
     scale = max(abs(lo), abs(hi))
     unit = np.empty_like(values, np.float32)
     for rows in bands(values.shape):
-        exact = (values[rows].astype(np.float64) / scale - lo / scale) / (hi / scale - lo / scale)
+        with np.errstate(over="ignore"):  # of a range of next to nothing: beyond it is beyond it
+            exact = (values[rows].astype(np.float64) / scale - lo / scale) / (hi / scale - lo / scale)
         unit[rows] = np.clip(exact, 0, 1, out=exact)
     return unit
 

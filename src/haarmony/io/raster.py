@@ -51,8 +51,8 @@ ADAM7 = (
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
-Decoded = tuple[np.ndarray, tuple[float, float] | None, list[str]]
-"""Pixels, their spacing and notes."""
+Decoded = tuple[np.ndarray, tuple[float, float] | None, list[str], bool]
+"""Pixels, their spacing, notes, and whether the least value is white, which is still to be turned round."""
 
 
 class _KindError(ValueError):
@@ -89,7 +89,7 @@ def decode(data: bytes, *, value_range: ValueRange | None = None) -> Picture:
             # Pillow remarks on size, palettes and EXIF: each is dealt with here.
             warnings.simplefilter("ignore")
             decoded = (_decode_tiff if data[:4] in TIFF_MAGIC else _decode_pillow)(data)
-            pixels, spacing, notes = decoded
+            pixels, spacing, notes, inverted = decoded
     except (_KindError, MemoryError):
         raise
     # Decoders raise anything on damaged files: OSError, SyntaxError, struct.error …
@@ -103,8 +103,15 @@ def decode(data: bytes, *, value_range: ValueRange | None = None) -> Picture:
             used, why = measured(lo, hi), "the smallest and the largest of the picture"
     if used is not None and (pixels.dtype in INTEGERS or np.isfinite(pixels).all()):
         pixels, notes = ranged(pixels, used), [*notes, told(used, why=why)]
-    pixels = np.ascontiguousarray(pixels)
-    return Picture(pixels, used or (0.0, float(_top(pixels))), spacing, notes=tuple(notes))
+    if pixels.dtype.kind in "iu" and pixels.dtype not in INTEGERS:
+        raise ValueError(
+            f"has {pixels.dtype} values; say which are black and white (--range-a, --range-b; in Python"
+            " value_range=)"
+        )
+    low, high = used or (0.0, float(_top(pixels)))
+    if inverted:  # by a range of the file's own values, as DICOM's MONOCHROME1
+        pixels, low, high = _top(pixels) - pixels, high, low
+    return Picture(np.ascontiguousarray(pixels), (low, high), spacing, notes=tuple(notes))
 
 
 def _top(pixels: np.ndarray) -> int:
@@ -143,7 +150,7 @@ def _decode_pillow(data: bytes) -> Decoded:
     dots = image.info.get("dpi") if image.format == "PNG" else None
     spacing = _spacing(dots, INCH, orientation)
     pixels, notes = _orient(pixels, orientation, notes + more)
-    return pixels, spacing, notes
+    return pixels, spacing, notes, False
 
 
 def _from_pillow(image: Image.Image, data: bytes) -> tuple[np.ndarray, list[str]]:
@@ -259,6 +266,8 @@ def _decode_tiff(data: bytes) -> Decoded:
         page.imagelength,
         max(len(tiff.pages), tiff.series[0].size // page.size, page.imagedepth),
     )
+    if page.dtype is not None and page.dtype.kind == "c":
+        raise _KindError("has complex pixels; save their magnitude as its own file")
     if photometric == CMYK:
         raise _KindError("is a CMYK picture; convert it to RGB first")
     if page.samplesperpixel > 4:  # a limit on pixels alone bounds no memory
@@ -273,7 +282,6 @@ def _decode_tiff(data: bytes) -> Decoded:
     if bits == 1:
         pixels, notes = pixels.astype(np.uint8) * np.uint8(255), ["1-bit picture converted to 8-bit grey"]
     if photometric == WHITE_IS_ZERO:
-        pixels = _top(pixels) - pixels
         notes.append("inverted, because the file stores white as 0")
     if photometric == PALETTE:  # its entries are 16 bit, (3, 2ᵇ), whatever the depth of the indices
         pixels, notes = (page.colormap.T[pixels] >> 8).astype(np.uint8), ["palette converted to RGB"]
@@ -285,7 +293,7 @@ def _decode_tiff(data: bytes) -> Decoded:
         opaque = pixels[..., -1] == _top(pixels)
         pixels, notes = _drop_alpha(pixels[..., 0] if colours == 1 else pixels[..., :3], opaque, notes)
     pixels, notes = _orient(pixels, orientation, notes)
-    return pixels, _tiff_spacing(page, orientation), notes
+    return pixels, _tiff_spacing(page, orientation), notes, photometric == WHITE_IS_ZERO
 
 
 def _tiff_spacing(page: Any, orientation: int) -> tuple[float, float] | None:

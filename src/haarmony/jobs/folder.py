@@ -10,18 +10,19 @@ import errno
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
 from haarmony.io import check_place, encode, remove_leftover
+from haarmony.jobs import explaining
 from haarmony.jobs.fusing import Fuse, Fusing, Range, fuse_pair
-from haarmony.jobs.pairing import Pair
-from haarmony.jobs.placing import left_beside, place, transform_of
+from haarmony.jobs.pairing import Pair, transform_of
+from haarmony.jobs.placing import left_beside, place
 from haarmony.manifest import Entry, Manifest, Settings, printable, sha256, sha256_of, shown
 from haarmony.workers import spread
 
@@ -53,6 +54,7 @@ def run(
     fuse: Fuse,
     *,
     overwrite: bool = False,
+    explain: Path | None = None,
     workers: int = 1,
     ray: str | None = None,
     stop: Callable[[], bool] = bool,
@@ -69,10 +71,13 @@ def run(
         out: Folder to write into, made if it is missing. What an interrupted run left of these outputs (names
             that end in .part) is removed first.
         fuse: Called with each pair's pictures; for several workers, something picklable: `Fusing`, say.
-        overwrite: Replace outputs that exist, whatever they are.
+        overwrite: Replace outputs that exist, whatever they are, and former explanations.
+        explain: Folder for explanations, each pair's in EXPLAIN/STEM, with a `Fusing` that explains. A pair
+            whose explanation is missing, or was made with other settings, is done again.
         workers: Processes, each with one pair at a time; 1 does the work in this one. The bytes are the same.
         ray: Address of a Ray cluster to do the work on instead; see `haarmony.cluster`.
-        stop: Asked before a pair is begun: whether to end the run with those that are begun.
+        stop: Asked before a pair is begun: whether to end the run with those that are begun. Where it says
+            so, Ctrl-C gives these up, too.
 
     Yields:
         One outcome a pair, as they are done: skipped ones first, then in the order given if one process does
@@ -83,17 +88,22 @@ def run(
         OSError: The folder or its manifest cannot be written, or another run is at work on it. When the disk
             is full, once what was begun is done: the pairs that are left are not begun.
     """
-    jobs = [_Job(pair, out / pair.name) for pair in pairs]
+    jobs = [_Job(pair, out / pair.name, explain and explain / pair.stem) for pair in pairs]
+    seeds = fuse.seeds if isinstance(fuse, Fusing) else None
     settings = fuse.settings() if isinstance(fuse, Fusing) else Settings(model=_name(fuse))
     out.mkdir(parents=True, exist_ok=True)
+    if explain is not None:
+        explain.mkdir(parents=True, exist_ok=True)
     with Manifest(out) as manifest:
         remove_leftovers(job.target for job in jobs)
         todo, count, full = [], Counter[str](), False
         for job in jobs:
             try:
                 check_place(job.target)
-                decided = job if overwrite else _decide(job, settings, manifest)
-            except OSError as error:
+                decided = job if overwrite else _decide(job, settings, manifest, seeds)
+                if isinstance(decided, _Job) and job.explain is not None:
+                    explaining.check_pair(job.explain, job.pair.stem, manifest, overwrite=overwrite)
+            except (ValueError, OSError) as error:
                 decided = _failed(job, _Made(error=error), settings, manifest)
             if isinstance(decided, _Job):
                 todo.append(decided)
@@ -106,7 +116,9 @@ def run(
         def more(_: _Job) -> bool:
             return not (full or stop())
 
-        for job, made in _results(partial(_make, fuse), todo, more, workers=min(workers, len(todo)), ray=ray):
+        for job, made in _results(
+            partial(_make, fuse), todo, more, workers=min(workers, len(todo)), ray=ray, hurried=stop
+        ):
             outcome = _land(job, made, settings, manifest, overwrite=overwrite)
             count[outcome.status] += 1
             full = full or (isinstance(outcome.error, OSError) and outcome.error.errno in FULL)
@@ -122,14 +134,17 @@ def run(
 class _Job:
     pair: Pair
     target: Path
+    explain: Path | None = None
     stands: str | None = None
     """Digest of the former run's file that is to be replaced."""
+    changes: tuple[str, ...] = ()
+    """Why it is to be, in words."""
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Made:
-    """What a worker made of a pair: a whole file's bytes, which the process that calls `run` writes."""
+    """What a worker made of a pair: whole files' bytes, which the process that calls `run` writes."""
 
     content: bytes = b""
     notes: tuple[str, ...] = ()
@@ -137,6 +152,7 @@ class _Made:
     b_sha256: str = ""
     values: tuple[Range, Range] | None = None
     transform: bytes = b""
+    explanation: Mapping[str, bytes] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     seconds: float = 0.0
     error: ValueError | OSError | None = None
@@ -149,10 +165,11 @@ def _results(
     *,
     workers: int,
     ray: str | None,
+    hurried: Callable[[], bool],
 ) -> Iterator[tuple[_Job, _Made]]:
     """What is made of the jobs while there are to be more; those whose process died once more, at the end."""
     lost: list[tuple[_Job, _Made]] = []
-    for job, result in _spread(make, takewhile(more, jobs), workers=workers, ray=ray):
+    for job, result in _spread(make, takewhile(more, jobs), workers=workers, ray=ray, hurried=hurried):
         made = _made(result)
         if isinstance(made.error, ChildProcessError) and ray is None:  # Ray has tried again itself
             lost.append((job, made))
@@ -160,7 +177,8 @@ def _results(
             yield job, made
     # One at a time, with all the memory, and never in this process.
     tried = 0
-    for job, result in spread(make, takewhile(more, [job for job, _ in lost]), workers=1, apart=True):
+    again = takewhile(more, [job for job, _ in lost])
+    for job, result in spread(make, again, workers=1, apart=True, hurried=hurried):
         tried += 1
         note = f"{job.target}: was tried twice, since the worker process died at it"
         yield replace(job, notes=(*job.notes, note)), _made(result)
@@ -175,16 +193,21 @@ def _made(result: Callable[[], _Made]) -> _Made:
 
 
 def _spread(
-    do: Callable[[_Job], _Made], jobs: Iterable[_Job], *, workers: int, ray: str | None
+    do: Callable[[_Job], _Made],
+    jobs: Iterable[_Job],
+    *,
+    workers: int,
+    ray: str | None,
+    hurried: Callable[[], bool],
 ) -> Iterator[tuple[_Job, Callable[[], _Made]]]:
     if ray is None:
-        return spread(do, jobs, workers=workers)
+        return spread(do, jobs, workers=workers, hurried=hurried)
     from haarmony import cluster
 
     return cluster.spread(do, jobs, address=ray)
 
 
-def _decide(job: _Job, settings: Settings, manifest: Manifest) -> _Job | Outcome:
+def _decide(job: _Job, settings: Settings, manifest: Manifest, seeds: int | None) -> _Job | Outcome:
     """The job, if there is something to do and it may be done; else that it is skipped."""
     stands = _standing(job.target)
     if stands is None:
@@ -202,10 +225,12 @@ def _decide(job: _Job, settings: Settings, manifest: Manifest) -> _Job | Outcome
             changes.append(f"{beside.name} is gone")
         elif there != here.transform_sha256:
             notes.append(f"{beside}: is not the transform that {job.target.name} was made by, and stays")
+    if job.explain is not None:
+        changes += explaining.changes(job.explain, here.explanation_sha256, seeds)
     if not changes:
         manifest.show(here)
         return Outcome(job.pair, job.target, "skipped", tuple(notes))
-    return replace(job, stands=stands, notes=(f"{job.target}: fused again, since {', '.join(changes)}",))
+    return replace(job, stands=stands, changes=tuple(changes))
 
 
 def _is_ours(job: _Job, transform_sha256: str | None, manifest: Manifest) -> bool:
@@ -223,6 +248,7 @@ def _make(fuse: Fuse, job: _Job) -> _Made:
             notes=fused.notes,
             values=fused.values,
             transform=fused.transform.encoded() if fused.transform else b"",
+            explanation=explaining.encoded(fused.explanation),
             problems=fused.problems,
         )
     except MemoryError:
@@ -247,22 +273,30 @@ def _land(job: _Job, made: _Made, settings: Settings, manifest: Manifest, *, ove
         return _failed(job, replace(made, error=taken), settings, manifest)
     entry = _entry(job, settings, made, "fused", out_sha256=sha256_of(made.content), transform_sha256=coming)
     try:
+        may = job.explain is not None and explaining.check_pair(
+            job.explain, job.pair.stem, manifest, overwrite=overwrite
+        )
         manifest.add(entry)
-        place(job.target, made.content, made.transform, stale=ours and there != coming)
+        with explaining.placing(job.explain, made.explanation, overwrite=may):
+            place(job.target, made.content, made.transform, stale=ours and there != coming)
     except OSError as error:  # a full disk's, say
         return _failed(job, replace(made, error=error), settings, manifest)
-    notes = (*job.notes, *made.notes, *([] if coming else left_beside(job.target)))
+    again = [f"{job.target}: fused again, since {', '.join(job.changes)}"] if job.changes else []
+    notes = (*again, *job.notes, *made.notes, *([] if coming else left_beside(job.target)))
     return Outcome(job.pair, job.target, "fused", notes, seconds=made.seconds, problems=made.problems)
 
 
 def _failed(job: _Job, made: _Made, settings: Settings, manifest: Manifest) -> Outcome:
-    entry = _entry(job, settings, made, "failed")
+    stands, notes = _standing(job.target), [*job.notes, *made.notes]
+    if still := stands and manifest.made(printable(job.pair.stem), stands):
+        though = f", though {', '.join(job.changes)}" if job.changes else ""
+        notes.append(f"{job.target}: is still the file of a former run{though}")
+    entry = _entry(job, settings, made, "failed", out_sha256=still.out_sha256 if still else "")
     try:
         manifest.add(entry)
     except OSError:  # the same full disk's
         manifest.show(entry)
-    notes = (*job.notes, *made.notes)
-    return Outcome(job.pair, job.target, "failed", notes, made.error, made.seconds)
+    return Outcome(job.pair, job.target, "failed", tuple(notes), made.error, made.seconds)
 
 
 def _not_ours(job: _Job, settings: Settings, manifest: Manifest) -> Outcome:
@@ -290,6 +324,7 @@ def _entry(
         out=printable(job.target.name),
         out_sha256=out_sha256,
         transform_sha256=transform_sha256,
+        explanation_sha256=explaining.digest(made.explanation) if result == "fused" else "",
         values_a=shown(made.values and made.values[0], ","),
         values_b=shown(made.values and made.values[1], ","),
         **stays.model_dump(),

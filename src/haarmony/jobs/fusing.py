@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from haarmony import register, volumes, weights
-from haarmony.io import VOLUME_ENDINGS, Picture, Volume, check_kind, encode, read, volume_ending
-from haarmony.jobs.pairing import Pair
-from haarmony.jobs.placing import is_former, left_beside, place, transform_of
+from haarmony.io import VOLUME_ENDINGS, Picture, Volume, check_kind, encode, read, resolved, volume_ending
+from haarmony.jobs import explaining
+from haarmony.jobs.pairing import Pair, transform_of
+from haarmony.jobs.placing import is_former, left_beside, place
 from haarmony.manifest import Settings, sha256, sha256_of, shown
 from haarmony.transform import Transform
 
 if TYPE_CHECKING:
+    from haarmony.explain import Explanation
     from haarmony.fuser import Fuser
     from haarmony.fusing_path import Watch
 
@@ -39,6 +41,8 @@ class Fused:
     """What the second source was moved by."""
     problems: tuple[str, ...] = ()
     """What seems wrong with the pair, behind its file's name."""
+    explanation: Explanation | None = None
+    """Where the result can be believed, if that was asked for."""
 
     def write(self, out: Path, *, overwrite: bool = False) -> Fused:
         """Write the result and the transform; to replace a former output removes that one's transform.
@@ -55,20 +59,26 @@ class Fused:
         return self if transform else replace(self, notes=(*self.notes, *left_beside(out)))
 
 
-def fuse_file(pair: Pair, out: Path, fuse: Fuse, *, overwrite: bool = False) -> Fused:
+def fuse_file(
+    pair: Pair, out: Path, fuse: Fuse, *, overwrite: bool = False, explain: Path | None = None
+) -> Fused:
     """Read a pair, fuse it and write the result, whole or not at all.
 
     Args:
         pair: Two pictures or two volumes.
         out: The file to write.
         fuse: Makes the result.
-        overwrite: Whether a file may be replaced that stands there when the result is written.
+        overwrite: Whether a file may be replaced that stands there when the result is written, and a former
+            explanation.
+        explain: The folder for an explanation, with a `fuse` that explains.
 
     Raises:
         ValueError: A file is no readable picture, or the two cannot be fused; the message names the files.
         OSError: A file cannot be read or written.
     """
-    return fuse_pair(pair, out, fuse).write(out, overwrite=overwrite)
+    fused = fuse_pair(pair, out, fuse)
+    with explaining.placing(explain, explaining.encoded(fused.explanation), overwrite=overwrite):
+        return fused.write(out, overwrite=overwrite)
 
 
 def fuse_pair(pair: Pair, out: Path, fuse: Fuse) -> Fused:
@@ -77,11 +87,12 @@ def fuse_pair(pair: Pair, out: Path, fuse: Fuse) -> Fused:
     try:
         a, b = (read(path, value_range=chosen) for path, chosen in zip((pair.a, pair.b), ranges, strict=True))
         fuse.check_fit(out, a) if isinstance(fuse, Fusing) else check_kind(out, a)
-        transform, note, problem = None, "", ""
+        transform, note, problem, explanation = None, "", "", None
         try:
             if isinstance(fuse, Fusing):
                 b, transform, note, problem = fuse.align(a, b)
-            fused = fitting(out, fuse(a, b))
+                explanation = fuse.explain(a, b, sources=(pair.a.name, pair.b.name))
+            fused = fitting(out, fuse(a, b) if explanation is None else explanation.fused)
         except ValueError as error:
             raise ValueError(f"{pair.a} with {pair.b}: {error}") from error
     except MemoryError:
@@ -93,7 +104,8 @@ def fuse_pair(pair: Pair, out: Path, fuse: Fuse) -> Fused:
         (*notes, *behind(pair.b, note)),
         (a.value_range, b.value_range),
         transform,
-        behind(pair.b, problem),
+        explaining.problems(pair.b, problem, out, explanation),
+        explaining.fitted(explanation, fused),
     )
 
 
@@ -133,6 +145,8 @@ class Fusing:
     register: str = "none"
     transform: Transform | None = None
     """To use instead of one that is found."""
+    seeds: int | None = None
+    """To explain each result over so many; None explains none."""
     threads: int | None = None
     callback: Watch | None = field(default=None, compare=False)
     """As `Fuser`'s; only for work in this process."""
@@ -202,9 +216,27 @@ class Fusing:
             callback=self.callback,
         )
 
+    def explain(self, a: Any, b: Any, *, sources: tuple[str | None, str | None]) -> Explanation | None:
+        """What a call makes, explained, if that is asked for; `sources` are the files' names."""
+        if self.seeds is None:
+            return None
+        explanation = self._fuser().explain(
+            a,
+            b,
+            seeds=self.seeds,
+            steps=self.steps,
+            seed=self.seed,
+            colour=self.colour,
+            plane=self.plane,
+            slices=self.slices,
+            tile=self.tile,
+            callback=self.callback,
+        )
+        return replace(explanation, settings=self.settings(), sources=sources)
+
     def _fuser(self) -> Fuser:
         folder = weights.find(self.model)
-        return _loaded(folder.resolve(), sha256(folder / "card.toml"), self.engine, self.threads)
+        return _loaded(resolved(folder), sha256(folder / "card.toml"), self.engine, self.threads)
 
 
 @lru_cache(maxsize=1)

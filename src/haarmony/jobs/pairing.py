@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from haarmony.io import check_target, volume_ending
+from haarmony.io import check_target, resolved, volume_ending
+from haarmony.io.folders import beside
 
 SUFFIXES = (".nii.gz", ".nii", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif")
 """Endings, in lower case, of what counts as a picture or a volume in a folder."""
@@ -61,6 +62,11 @@ def stem_of(path: Path) -> str:
     return path.name[: -len(volume_ending(path) or path.suffix) or None]
 
 
+def transform_of(out: Path) -> Path:
+    """Where the transform of an output is saved: STEM.transform.json beside it."""
+    return out.with_name(f"{stem_of(out)}.transform.json")
+
+
 def pairs(a: Path, b: Path) -> Pairs:
     """Pair the pictures of two folders by their file stem.
 
@@ -113,10 +119,7 @@ def check(a: Path, b: Path, out: Path, *, overwrite: bool = False) -> None:
 
 def _check_file(a: Path, b: Path, out: Path, *, overwrite: bool) -> None:
     check_target(out)
-    # While it is written, OUT is called OUT.part.
-    for path in (out, out.with_name(f"{out.name}.part")):
-        if path.exists() and any(path.samefile(source) for source in (a, b)):
-            raise ValueError(f"{path}: is a source; write somewhere else")
+    check_apart(a, b, out)
     if not os.path.lexists(out):
         return
     if not overwrite:
@@ -125,10 +128,38 @@ def _check_file(a: Path, b: Path, out: Path, *, overwrite: bool) -> None:
         raise ValueError(f"{out}: is no regular file")
 
 
+def check_apart(a: Path, b: Path, out: Path, *, folder: bool = False) -> None:
+    """Refuse an output that is, holds or lies in a source, or whose writing would touch one.
+
+    Args:
+        a: First source.
+        b: Second source.
+        out: What is to be written; while it is, OUT.part and others beside it are made and removed.
+        folder: Whether it is a folder.
+
+    Raises:
+        ValueError: The message names what is to be written and the source.
+    """
+    places = (out, transform_of(out)) + (beside(out) if folder else ())
+    for place in (*places, *(path.with_name(f"{path.name}.part") for path in (out, transform_of(out)))):
+        for source in (a, b):
+            here, there = resolved(place), resolved(source)
+            if here == there or _same(place, source):
+                raise ValueError(f"{place}: is a source; write somewhere else")
+            if here in there.parents:
+                raise ValueError(f"{place}: holds a source; write somewhere else")
+            if source.is_dir() and there in here.parents:
+                raise ValueError(f"{out}: lies in the source folder {source}; write somewhere else")
+
+
+def _same(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)
+
+
 def _check_folder(a: Path, b: Path, out: Path) -> None:
-    parents = [out.resolve(), *out.resolve().parents]
+    parents = [resolved(out), *resolved(out).parents]
     for source in (a, b):
-        if source.resolve() in parents:
+        if resolved(source) in parents:
             raise ValueError(f"{out}: is or lies in the source folder {source}; write somewhere else")
     there = next(folder for folder in parents if folder.exists())
     if not there.is_dir():

@@ -12,13 +12,8 @@ from io import BufferedWriter
 from pathlib import Path
 
 from haarmony.io import replacing
-from haarmony.jobs.pairing import SUFFIXES, stem_of
+from haarmony.jobs.pairing import SUFFIXES, stem_of, transform_of
 from haarmony.transform import Transform
-
-
-def transform_of(out: Path) -> Path:
-    """Where the transform of an output is saved: STEM.transform.json beside it."""
-    return out.with_name(f"{stem_of(out)}.transform.json")
 
 
 def is_former(transform: Path, out: Path) -> bool:

@@ -8,12 +8,13 @@ into the record, and what a killed run leaves there the next run takes up.
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 from pydantic import Field, JsonValue, ValidationError
 
-from haarmony.io import replacing
-from haarmony.journal import Journal, Line
+from haarmony.io import check_regular, replacing
+from haarmony.journal import MAX_BYTES, Journal, Line
 
 RECORD, JOURNAL = "prior.json", "prior.journal"
 _log = logging.getLogger(__name__)
@@ -53,6 +54,22 @@ class Record(Line):
         ordered = self.model_copy(update={"pairs": dict(sorted(self.pairs.items()))})
         with replacing(out / RECORD) as file:
             file.write(f"{ordered.model_dump_json(indent=1)}\n".encode())
+
+
+def check(out: Path) -> None:
+    """Refuse a prior.json that no search wrote; one that is damaged, or of another version, is ours.
+
+    Raises:
+        ValueError: The message names the file.
+        OSError: It cannot be read.
+    """
+    path = out / RECORD
+    check_regular(path, most=MAX_BYTES)
+    if path.exists():
+        with open(path, "rb") as file:
+            head = file.read(64)
+        if head.strip() and not re.match(rb'\{\s*"settings"\s*:', head):
+            raise ValueError(f"{path}: is no record of ours and would be replaced; --overwrite does so")
 
 
 def load_known(out: Path, journal: Journal[Entry]) -> dict[str, Entry]:

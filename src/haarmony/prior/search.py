@@ -16,7 +16,9 @@ The targets are OUT/STEM.png; OUT/prior.json says how each was chosen and spares
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -32,11 +34,11 @@ from haarmony import jobs
 from haarmony.classical import CLASSICAL, keep_air
 from haarmony.colour import is_coloured, to_luma
 from haarmony.digests import digest, digest_code, digest_file
-from haarmony.io import from_unit, read_picture, to_unit, write
+from haarmony.io import Picture, encode, from_unit, read_picture, to_unit, write_bytes
 from haarmony.journal import Journal
 from haarmony.metrics import score
 from haarmony.prior.config import SearchConfig
-from haarmony.prior.record import JOURNAL, Entry, Record, Scored, load_known
+from haarmony.prior.record import JOURNAL, Entry, Record, Scored, check, load_known
 from haarmony.workers import count, spread
 
 REFERENCE = "maximum"  # the fuser whose function is the standard
@@ -66,6 +68,7 @@ class _Job:
     config: SearchConfig
     settings: str
     out: Path
+    overwrite: bool
     known: Entry | None = None
 
 
@@ -76,6 +79,7 @@ def build(
     config: SearchConfig | None = None,
     folders: Mapping[str, Path] | None = None,
     workers: int | None = None,
+    overwrite: bool = False,
 ) -> Iterator[Progress]:
     """Find every pair's target and write it to OUT/STEM.png; OUT/prior.json says how each was chosen.
 
@@ -90,6 +94,7 @@ def build(
         folders: Further candidates: a method's name → the folder of its results, which share the pairs'
             stems. A pair that a folder lacks goes without that candidate.
         workers: Processes, by default one a core; with 1 the work is done in this process.
+        overwrite: Replace pictures in the targets' places and a prior.json that no search made.
 
     Returns:
         An iterator that does the work and gives one `Progress` a pair, as they are done. A pair that fails
@@ -100,6 +105,8 @@ def build(
             result for any pair, no candidate at all, less than one worker.
         OSError: A folder cannot be listed; while iterating, `out` cannot be written to, or another search is
             writing to it.
+
+    While iterating, a prior.json or prior.journal that no search made is a ValueError, too.
     """
     config, pairs, folders = config or SearchConfig(), list(pairs), dict(folders or {})
     workers = count(workers)
@@ -113,7 +120,7 @@ def build(
     todo = []
     for pair in pairs:
         found = {name: by_stem[pair.stem] for name, by_stem in results.items() if pair.stem in by_stem}
-        todo.append(_Job(pair, found, config, settings, out))
+        todo.append(_Job(pair, found, config, settings, out, overwrite))
     named = {name: str(folder) for name, folder in folders.items()}
     return _run(todo, Record(settings=config.model_dump(mode="json"), folders=named, pairs={}), workers)
 
@@ -162,6 +169,8 @@ def choose(
 def _run(todo: list[_Job], record: Record, workers: int) -> Iterator[Progress]:
     out, stems = todo[0].out, {job.pair.stem for job in todo}
     out.mkdir(parents=True, exist_ok=True)
+    if not todo[0].overwrite:
+        check(out)
     with Journal(out / JOURNAL, Entry) as journal:
         for stem in stems:
             (out / f"{stem}.png.part").unlink(missing_ok=True)
@@ -223,9 +232,14 @@ class _Search:
             winner = choose({name: self.metrics[name] for name in names}, config.weights, floor=floor)
         target = job.out / f"{job.pair.stem}.png"
         before = known.candidates.get(winner) if known and known.winner == winner else None
-        same = before and before.key == self.keys[winner] and known and known.picture == digest_file(target)
+        there = digest_file(target) if target.is_file() else ""
+        same = before and before.key == self.keys[winner] and known and known.picture == there
         if not same:
-            write(target, self.picture(winner))
+            content = encode(target, Picture(self.picture(winner), (0, 255)))
+            ours = (known and known.picture == there) or hashlib.sha256(content).hexdigest()[:32] == there
+            if os.path.lexists(target) and not (ours or job.overwrite):
+                raise FileExistsError(f"{target}: is no target that a search made; --overwrite replaces it")
+            write_bytes(target, content)
         candidates = {
             name: Scored(
                 key=key,

@@ -9,7 +9,6 @@ A run's randomness follows from (seed, step, process), so the step is all the st
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,9 +21,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from haarmony.io import replacing
+from haarmony.io import folders, replacing
 
 Net = TypeVar("Net", bound=nn.Module)
+
+WHAT = "what training keeps"
+NAMES = {
+    *("model.safetensors", "average.safetensors", "optimiser.safetensors", "state.json"),
+    *("recipe.toml", "scores.json", "autoencoder", "card.toml", "encoder.onnx", "decoder.onnx"),
+}
+"""All that is in folders which are replaced: a checkpoint, the best weights, a copied autoencoder."""
 
 
 @dataclass
@@ -108,45 +114,39 @@ def load_best(folder: Path, net: Net) -> Net:
 
 
 @contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
+def replacing_folder(folder: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """An empty folder to write into that takes the place of `folder` when the block ends without an error.
 
     Raises:
-        OSError: It cannot be written; `folder` is as it was and what was written is gone.
+        OSError: It cannot be written, or may not be replaced, because `overwrite` is false or it holds what
+            training does not write; `folder` is as it was and what was written is gone.
     """
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-    except SafetensorError as error:  # its word for a full disk
-        shutil.rmtree(part, ignore_errors=True)
-        raise OSError(f"{folder}: cannot be written ({error})") from error
-    except BaseException as error:
-        shutil.rmtree(part, ignore_errors=True)
-        if isinstance(error, OSError) and error.filename is None:  # of a write, a full disk's say
-            error.filename = str(folder)
-        raise
-    replace(part, folder)
-
-
-def replace(part: Path, folder: Path) -> None:
-    """Put a finished folder in the place of an older one; where there is none, FOLDER.old is not touched."""
-    if not folder.exists():
-        part.rename(folder)
-        return
-    old = folder.with_name(f"{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    folder.rename(old)
-    part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folders.whole_folder(folder, what=WHAT, foreign=_foreign, overwrite=overwrite) as part:
+        try:
+            yield part
+        except SafetensorError as error:  # its word for a full disk
+            raise OSError(f"{folder}: cannot be written ({error})") from error
+        except OSError as error:
+            if error.filename is None:  # of a write, a full disk's say
+                error.filename = str(folder)
+            raise
 
 
 def recover(folder: Path) -> None:
-    """Undo a `replace` that was cut short between its two renames."""
-    old = folder.with_name(f"{folder.name}.old")
-    if old.exists() and not folder.exists():
-        old.rename(folder)
+    """Put a folder back where a process was killed while it replaced it; refuse one with foreign files.
+
+    Raises:
+        OSError: It holds what training does not write, and so could not be replaced.
+    """
+    folders.put_back(folder, foreign=_foreign)
+    if folder.is_dir():
+        folders.check_folder(folder, what=WHAT, foreign=_foreign, overwrite=True)
+
+
+def _foreign(folder: Path) -> str | None:
+    names = (path.name for path in sorted(folder.iterdir()))
+    return next((name for name in names if name not in NAMES and not name.startswith(".")), None)
 
 
 def tensors(module: nn.Module) -> dict[str, Tensor]:

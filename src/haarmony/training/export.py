@@ -56,11 +56,12 @@ def export(trained: Path, out: Path) -> Card:
             f"{folder / 'scores.json'}: no table of scores ({error.errors()[0]['msg']})"
         ) from None
 
-    with checkpoint.replacing_folder(out) as part:
+    with checkpoint.replacing_folder(out, overwrite=False) as part:
         (part / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
         for name, graph in kind.graphs(net, recipe).items():
             (part / f"{name}.onnx").write_bytes(_onnx(graph))
-        sha256 = {path.name: _sha256(path) for path in sorted(part.iterdir())}
+        names = (path for path in sorted(part.iterdir()) if path.suffix)  # its mark has none
+        sha256 = {path.name: _sha256(path) for path in names}
         if codec is not None:
             copy_autoencoder(folder / AUTOENCODER, part / AUTOENCODER)
             sha256[f"{AUTOENCODER}/card.toml"] = _sha256(part / AUTOENCODER / "card.toml")
@@ -77,8 +78,6 @@ def export(trained: Path, out: Path) -> Card:
         shared = {name: getattr(recipe, name) for name in kind.card.model_fields if name not in own}
         card = kind.card.model_validate({**shared, **own})
         settings.dump(part / "card.toml", card)
-        if empty:
-            out.rmdir()
     return card
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from haarmony.diffusion.config import DiffusionConfig
+
+Side = Annotated[int, Field(ge=1, le=2**14)]
 
 
 class Card(BaseModel):
@@ -82,9 +84,7 @@ class GenerationCard(DiffusionCard):
     use = "generation"
     graphs = ("unet",)
     kind: Literal["generation"]
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
-        description="channels, height and width of the pictures"
-    )
+    shape: tuple[Side, Side, Side] = Field(description="channels, height and width of the pictures")
 
 
 class AutoencoderCard(Card):
@@ -93,7 +93,7 @@ class AutoencoderCard(Card):
     use = "encoding"
     graphs = ("encoder", "decoder")
     kind: Literal["autoencoder"]
-    channels: PositiveInt = Field(description="channels of its latent")
+    channels: PositiveInt = Field(le=4096, description="channels of its latent")
 
 
 KINDS: dict[str, type[Card]] = {
