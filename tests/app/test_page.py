@@ -1,4 +1,4 @@
-"""The page in a real Chromium against the real server: what issue 8 lists, one test each."""
+"""The page in a real Chromium against the real server: everything that it promises, one test each."""
 
 from __future__ import annotations
 
